@@ -1,0 +1,168 @@
+"""Finds a team's agent: `path/to/file.py:factory` or `package.module:factory`.
+
+The simulator starts every incarnation from a fresh import, so that what an agent keeps in module
+globals dies with the process, as it would in reality.
+
+>>> source = AgentSource("chaoslab.reference:make_agent")
+>>> source.name
+'chaoslab.reference:make_agent'
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+import traceback
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from chaoslab.core.errors import AdapterError
+from chaoslab.core.jsons import digest
+from chaoslab.core.resources import data_root
+from chaoslab.world import Agent
+
+_FORMS = "path/to/file.py:factory or package.module:factory"
+_METHODS = (("start", 1), ("handle", 1), ("stop", 0))
+
+
+class AgentSource:
+    """Where an agent comes from. `create` makes one incarnation."""
+
+    def __init__(self, reference: str, /) -> None:
+        location, colon, factory = reference.rpartition(":")
+        if not colon or not location or not factory.isidentifier():
+            raise AdapterError(
+                "an agent is named wrongly",
+                value=reference,
+                allowed=_FORMS,
+                hint="name the file and the function that makes the agent",
+            )
+        self.name = reference
+        self._factory = factory
+        self._path = _existing(location) if _is_path(location) else None
+        self._module = "" if self._path else location
+        self._code: types.CodeType | None = None
+
+    @property
+    def path(self) -> Path | None:
+        """The file of a path adapter."""
+        return self._path
+
+    def create(self) -> Agent:
+        """A new agent from a fresh import. AdapterError says what does not fit."""
+        module = self._load_path(self._path) if self._path else self._load_module()
+        factory = getattr(module, self._factory, None)
+        if factory is None:
+            names = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+            raise AdapterError(
+                f"{self.name}: there is no {self._factory} in it",
+                allowed=", ".join(names[:12]) or "nothing callable is there",
+            )
+        if not callable(factory):
+            raise AdapterError(f"{self.name}: the factory is not callable", value=factory)
+        agent = self._run("the factory raised", factory)
+        return self._shaped(agent)
+
+    def _shaped(self, agent: Any) -> Agent:
+        for name, count in _METHODS:
+            method = getattr(agent, name, None)
+            if not inspect.iscoroutinefunction(method):
+                raise AdapterError(
+                    f"{self.name}: the agent has no `async def {name}`",
+                    value=agent if method is None else method,
+                    allowed="async start(world), async handle(task) and async stop()",
+                    hint="see the agent of twenty lines in the README",
+                )
+            _accepts(self.name, name, method, count)
+        made: Agent = agent
+        return made
+
+    def _load_path(self, path: Path) -> types.ModuleType:
+        folder = str(path.parent)
+        _forget_below(folder)
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+        if self._code is None:
+            try:
+                self._code = compile(path.read_bytes(), str(path), "exec")
+            except (SyntaxError, ValueError) as error:
+                line = getattr(error, "lineno", "?")
+                raise AdapterError(f"{path}, line {line}: {error}", hint="mend the file") from None
+        name = f"chaoslab_agent_{digest(str(path))}"
+        module = types.ModuleType(name)
+        module.__file__ = str(path)
+        sys.modules[name] = module
+        code = self._code
+        before = set(sys.modules)
+        self._run("importing it raised", lambda: exec(code, module.__dict__))
+        _remember_below(folder, before)
+        return module
+
+    def _load_module(self) -> types.ModuleType:
+        top = self._module.partition(".")[0]
+        if top != "chaoslab" and top not in sys.stdlib_module_names:
+            for name in [n for n in sys.modules if n == top or n.startswith(top + ".")]:
+                del sys.modules[name]
+        found = self._run("importing it raised", lambda: importlib.import_module(self._module))
+        assert isinstance(found, types.ModuleType)
+        return found
+
+    def _run(self, what: str, action: Callable[[], Any]) -> Any:
+        try:
+            return action()
+        except Exception as error:
+            raise AdapterError(
+                f"{self.name}: {what} {type(error).__name__}: {error} ({_place(error)})",
+                hint="mend the agent, or install what it imports into this environment",
+            ) from error
+
+
+def _accepts(agent: str, name: str, method: Any, count: int) -> None:
+    try:
+        inspect.signature(method).bind(*([None] * count))
+    except TypeError as error:
+        raise AdapterError(
+            f"{agent}: `{name}` must take {count} positional argument(s): {error}"
+        ) from None
+    except ValueError:
+        return
+
+
+def _place(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    last = frames[-1] if frames else None
+    return f"{last.filename}:{last.lineno}" if last else "nowhere"
+
+
+def _is_path(location: str) -> bool:
+    return location.endswith(".py") or "/" in location or "\\" in location
+
+
+def _existing(location: str) -> Path:
+    for candidate in (Path(location), data_root() / location):
+        if candidate.is_file():
+            return candidate.resolve()
+    raise AdapterError(
+        "the agent's file does not exist", value=location, allowed=_FORMS, hint="check the path"
+    )
+
+
+# Modules that adapters imported from their own folders, by folder.
+_BESIDE: dict[str, set[str]] = {}
+
+
+def _forget_below(folder: str) -> None:
+    """Drops what an earlier incarnation imported from the adapter's own folder."""
+    for name in _BESIDE.pop(folder, ()):
+        sys.modules.pop(name, None)
+
+
+def _remember_below(folder: str, before: set[str]) -> None:
+    found = _BESIDE.setdefault(folder, set())
+    for name in set(sys.modules) - before:
+        origin = getattr(sys.modules[name], "__file__", None)
+        if origin and str(Path(origin).parent).startswith(folder):
+            found.add(name)

@@ -1,0 +1,1 @@
+"""Places where an execution happens; today the deterministic simulator."""

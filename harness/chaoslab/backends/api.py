@@ -1,0 +1,49 @@
+"""What every backend takes and gives: an execution as a pure function of its specification."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from chaoslab.contract import Contract
+from chaoslab.core.jsons import Json
+from chaoslab.faults import Placed, Site
+from chaoslab.history import Op
+from chaoslab.scenario import Scenario, Workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionSpec:
+    """Everything that an execution depends on.
+
+    `choices` None: decisions follow the seed; else they are taken from there, 0 where absent.
+    """
+
+    scenario: Scenario
+    workload: Workload
+    contract: Contract
+    agent: str
+    seed: int
+    placed: tuple[Placed, ...] = ()
+    choices: Mapping[str, int] | None = None
+    ops_max: int = 200_000
+    virtual_ms_max: int = 86_400_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionEnd:
+    """What an execution leaves besides its history.
+
+    `broke` is empty, or why no verdict may be read from it; `notes` may carry paths and trap
+    texts and never enters a digest.
+    """
+
+    digest: str
+    ops: tuple[Op, ...]
+    sites: tuple[Site, ...]
+    choices: Mapping[str, int]
+    fired: Mapping[int, int]
+    broke: str = ""
+    notes: tuple[str, ...] = ()
+    virtual_ms: int = 0
+    extra: Mapping[str, Json] = field(default_factory=dict)

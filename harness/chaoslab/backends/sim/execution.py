@@ -1,0 +1,159 @@
+"""One execution in the simulator, from the first task to the final readings.
+
+    tasks ▸ faults strike ▸ settled or out of time ▸ heal ▸ settled ▸ linger ▸ stop ▸ final reads
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from chaoslab.adapters import AgentSource
+from chaoslab.backends.api import ExecutionEnd, ExecutionSpec
+from chaoslab.backends.sim.guard import Leaks, guarded
+from chaoslab.backends.sim.hub import MS, Hub
+from chaoslab.backends.sim.loop import SimLoop
+from chaoslab.backends.sim.supervisor import Supervisor
+from chaoslab.contract import Contract, default_contract
+
+from chaoslab.core.jsons import Json
+from chaoslab.history import Writer
+from chaoslab.scenario import Workload
+from chaoslab.world.cast import cast_of
+
+_CONVERGE_MS = 600_000
+_STOP_MS = 10_000
+
+
+def merged_contract(contract: Contract, workload: Workload, /) -> Contract:
+    """The contract with a line for every simulated tool: where the team says nothing of one,
+    what its service offers stands, at least once."""
+    services = {n: s.contract for n, s in workload.services.items()}
+    plain = default_contract(services.values())
+    known = {n: t for n, t in contract.tools.items() if n in services}
+    undoing = {n: t for n, t in contract.tools.items() if n not in services}
+    return replace(contract, tools={**plain.tools, **known, **undoing})
+
+
+def simulate(spec: ExecutionSpec, writer: Writer, /) -> ExecutionEnd:
+    """Runs one execution to its end and leaves its history in `writer`.
+
+    AdapterError where the agent cannot even be loaded; everything that happens later is in the
+    result (`broke`).
+    """
+    spec = replace(spec, contract=merged_contract(spec.contract, spec.workload))
+    cast = cast_of(spec.scenario, spec.workload, spec.seed)
+    source = AgentSource(spec.agent)
+    loop = SimLoop()
+    hub = Hub(spec, writer, loop, cast)
+    supervisor = Supervisor(hub, source)
+    with guarded() as leaks, loop.entered():
+        source.create()  # a first look, so that a bad adapter is an error and not a history
+        try:
+            supervisor.boot()
+            _drive(hub, supervisor)
+            _final(hub, supervisor)
+        finally:
+            hub.close()
+    return _end(hub, supervisor, writer, leaks)
+
+
+def _drive(hub: Hub, supervisor: Supervisor) -> None:
+    scenario = hub.spec.scenario
+    loop = hub.loop
+    loop.drain()
+    heal_at = scenario.heal_after_ms * MS
+    while not supervisor.settled and not hub.broke:
+        due = loop.next_time()
+        if due is None or due > heal_at:
+            break
+        if _over_budget(hub):
+            return
+        loop.step()
+    if hub.broke:
+        return
+    if not supervisor.settled and loop.next_time() is not None:
+        loop.now_ns = max(loop.now_ns, heal_at)
+    supervisor.heal()
+    loop.drain()
+    _until(hub, supervisor, loop.now_ns + _CONVERGE_MS * MS, settled=True)
+    waiting: list[Json] = [w.task.id for w in supervisor.work.values() if w.outcome is None]
+    if waiting and loop.next_time() is None:
+        hub.recorder.add("event", "lab.deadlock", {"waiting": waiting})
+    _until(hub, supervisor, loop.now_ns + scenario.linger_ms * MS, settled=False)
+    supervisor.stop()
+    loop.drain()
+    _until(hub, supervisor, loop.now_ns + _STOP_MS * MS, settled=False)
+
+
+def _until(hub: Hub, supervisor: Supervisor, limit_ns: int, *, settled: bool) -> None:
+    """Steps until a time, or until settled where that is asked for."""
+    loop = hub.loop
+    while not hub.broke and not (settled and supervisor.settled):
+        due = loop.next_time()
+        if due is None:
+            return
+        if due > limit_ns:
+            loop.now_ns = max(loop.now_ns, limit_ns)
+            return
+        if _over_budget(hub):
+            return
+        loop.step()
+
+
+def _over_budget(hub: Hub) -> bool:
+    if len(hub.recorder.ops) >= hub.spec.ops_max:
+        if hub.recorder.ops[-1].f != "lab.budget":
+            value: dict[str, Json] = {"limit": "ops", "value": hub.spec.ops_max}
+            hub.recorder.add("event", "lab.budget", value)
+        return True
+    return False
+
+
+def _final(hub: Hub, supervisor: Supervisor) -> None:
+    for tool, ledger in sorted(hub.tools.ledger.items()):
+        effects: list[Json] = [
+            {
+                "ref": e.ref,
+                "marker": e.marker,
+                "key": e.key,
+                "args": dict(e.args),
+                "compensated": e.compensated,
+            }
+            for e in ledger
+        ]
+        hub.recorder.add("event", "final.effects", {"tool": tool, "effects": effects})
+    primary = hub.memory.copies[supervisor.home]
+    items: list[Json] = [
+        {"id": i.id, "value": i.value, "version": list(i.version)}
+        for i in hub.memory.scan(primary, "", hub.loop.now_ns)
+    ]
+    hub.recorder.add("event", "final.memory", {"items": items})
+    outcomes: dict[str, Json] = {
+        name: None if w.outcome is None else w.outcome.status
+        for name, w in supervisor.work.items()
+    }
+    hub.recorder.add("event", "lab.end", {"outcomes": outcomes})
+
+
+def _end(hub: Hub, supervisor: Supervisor, writer: Writer, leaks: Leaks) -> ExecutionEnd:
+    broke = leaks.found + hub.broke
+    silent = not hub.spec.placed and not broke
+    for work in supervisor.work.values():
+        if silent and work.raised and work.outcome is None:
+            broke.append(
+                f"without any fault, the agent's handler of {work.task.id} raised {work.raised}"
+            )
+            break
+    return ExecutionEnd(
+        digest=writer.digest(),
+        ops=tuple(hub.recorder.ops),
+        sites=tuple(hub.sites),
+        choices=hub.choices.taken,
+        fired=hub.nemesis.fired,
+        broke=broke[0] if broke else "",
+        notes=tuple(hub.notes),
+        virtual_ms=hub.loop.now_ns // MS,
+    )
+
+
+

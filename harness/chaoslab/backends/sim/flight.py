@@ -1,0 +1,441 @@
+"""One call on its way: sent, arrived, committed, answered; and struck in any of these phases.
+
+    call()  ──before-send──▶  travels  ──▶  begin ──before-commit──▶ commit ──after-commit──▶
+            reply travels ──▶ delivered ──after-reply──▶ the agent goes on
+
+The request of a dead process is already in the network: whether it still arrives is a choice.
+A deadline ends the waiting, never the request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from chaoslab.backends.sim.hub import DOING, MS, Doing, Hub, Process
+from chaoslab.backends.sim.loop import Event
+from chaoslab.core.jsons import Json
+from chaoslab.faults import Placed, Site
+from chaoslab.faults.model import MODEL_KINDS
+from chaoslab.world.errors import (
+    ConnectionReset,
+    DeadlineExceeded,
+    Indeterminate,
+    PartialWrite,
+    RateLimited,
+    ServerError,
+    Trapped,
+    WorldError,
+)
+from chaoslab.world.request import Caller
+
+_DELAY_MS = 1_000
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """What a port asks for.
+
+    `begin` may answer at once (a reply) or raise; None means that `commit` follows after
+    `duration_ms`. `steps` replaces `commit` for a group that is written item by item.
+    `outside`: the service is beyond the region's link. `local`: it runs inside the process.
+    """
+
+    f: str
+    value: dict[str, Json]
+    marker: str
+    deadline_ms: int
+    commit: Callable[[Caller, Flight], Any] = field(default=lambda caller, flight: None)
+    begin: Callable[[Caller], Any] = field(default=lambda caller: None)
+    abandon: Callable[[], None] = field(default=lambda: None)
+    steps: Callable[[Caller], Iterator[Any]] | None = None
+    result: Callable[[Any], Json] = field(default=lambda value: None)
+    key: str | None = None
+    duration_ms: int = 0
+    base_ms: int = 1
+    outside: bool = True
+    local: bool = False
+
+
+class Flight:
+    """See the module."""
+
+    __slots__ = (
+        "_hub",
+        "_timer",
+        "arrived",
+        "call",
+        "done",
+        "doing",
+        "future",
+        "index",
+        "name",
+        "process",
+        "site",
+        "waiting",
+    )
+
+    def __init__(self, hub: Hub, process: Process, call: Call) -> None:
+        self._hub = hub
+        self.process = process
+        self.call = call
+        self.doing: Doing = DOING.get()
+        self.site: Site = hub.site(call.f, call.marker, self.doing)
+        nth = process.calls[self.doing.task] = process.calls.get(self.doing.task, 0) + 1
+        self.name = f"{process.id}/{self.doing.task or '-'}/{nth}"
+        self.waiting: list[Placed] = hub.nemesis.at(self.site)
+        self.future: asyncio.Future[Any] = hub.loop.create_future()
+        self.done = False
+        self.arrived = False
+        self._timer: Event | None = None
+        self.index = self._record("invoke", call.value)
+        process.flights[self.index] = self
+
+    def _record(self, type: Any, value: Json, call: int = -1) -> int:
+        return self._hub.recorder.add(
+            type,
+            self.call.f,
+            value,
+            process=self.process.id,
+            session=self.site.session,
+            task=self.site.task,
+            call=call,
+            marker=self.site.marker,
+            attempt=self.site.attempt,
+            key=self.call.key,
+        )
+
+    # -- leaving
+
+    async def fly(self) -> Any:
+        """Sends the request and waits for what comes back, if anything does."""
+        hub, extra_ns, send = self._hub, 0, True
+        for one in self._struck("before-send"):
+            kind = one.fault.kind
+            if kind == "silence":
+                send = False
+            elif kind == "reset":
+                send = False
+                self._answer(None, ConnectionReset("the connection broke before it was sent"))
+            elif kind == "delay":
+                extra_ns += _for(one) * MS
+            else:
+                self._hurt(one)
+        if not self.process.alive:
+            await hub.loop.create_future()  # never: nothing of a dead process goes on
+        deadline_ns = hub.loop.now_ns + self.call.deadline_ms * MS
+        self._timer = hub.loop.schedule(
+            deadline_ns, 15, self.name + "/deadline", self._late, self.process
+        )
+        if send:
+            owner = self.process if self.call.local else None
+            travel, tie = hub.travel_ns(self.call.base_ms * MS, self.name + "/out")
+            when = hub.loop.now_ns + travel + extra_ns
+            if self.process.parked is not None:
+                owner = self.process  # a paused process sends when it goes on
+            hub.loop.schedule(when, tie, self.name + "/out", self._arrive, owner)
+        return await self.future
+
+    def _struck(self, phase: str, kinds: frozenset[str] | None = None) -> list[Placed]:
+        """Takes and records the faults that wait for this phase."""
+        if not self.waiting or self._hub.nemesis.healed:
+            return []
+        found = [
+            one
+            for one in self.waiting
+            if one.fault.phase == phase
+            and one.fault.kind != "trap"
+            and (one.fault.kind in kinds if kinds else one.fault.kind not in MODEL_KINDS)
+        ]
+        for one in found:
+            self.waiting.remove(one)
+            self._note_strike(one, phase)
+        return found
+
+    def _note_strike(self, one: Placed, phase: str) -> None:
+        self._hub.strike(
+            one, phase=phase, site=self.site, call=self.index, process=self.process.id
+        )
+
+    def _hurt(self, one: Placed) -> None:
+        """The faults that hit the process or its region, whatever the call."""
+        fault, supervisor = one.fault, self._hub.supervisor
+        if fault.kind == "crash":
+            if fault.scope == "region":
+                supervisor.region_down(self.process.region, fault.for_ms)
+            else:
+                self._hub.kill(self.process, "crash")
+        elif fault.kind == "pause":
+            self._hub.pause(self.process, fault.for_ms)
+        elif fault.kind == "partition":
+            supervisor.region_cut(self.process.region, fault.for_ms)
+
+    # -- at the service
+
+    def _arrive(self) -> None:
+        hub = self._hub
+        if not self.process.alive and not self.arrived and not self._orphan_arrives():
+            return
+        self.arrived = True
+        for release in hub.overtaken.pop(self.call.f, ()):
+            hub.loop.schedule(hub.loop.now_ns + MS, 15, self.name + "/overtaken", release)
+        if self.call.outside and not hub.linked(self.process.region):
+            return  # swallowed by the partition
+        try:
+            reply = self.call.begin(self._caller())
+        except WorldError as error:
+            self._reply(None, error)
+            return
+        if reply is not None:
+            self._after_commit(reply)
+            return
+        half_ns = self.call.duration_ms * MS // 2
+        if half_ns:
+            name = self.name + "/half"
+            hub.loop.schedule(hub.loop.now_ns + half_ns, 8, name, self._before_commit)
+        else:
+            self._before_commit()
+
+    def _orphan_arrives(self) -> bool:
+        """Whether, or when, the request of a dead process still arrives."""
+        if self.call.local:
+            return False
+        choice = self._hub.choices.take(self.name + "/orphan")
+        if choice < 128:
+            return True
+        if choice >= 192:
+            self.arrived = True
+            name = self.name + "/orphan"
+            when = self._hub.loop.now_ns + (choice - 191) * 100 * MS
+            self._hub.loop.schedule(when, choice & 15, name, self._arrive)
+        return False
+
+    def _caller(self) -> Caller:
+        return Caller(
+            process=self.process.id,
+            region=self.process.region,
+            session=self.doing.session,
+            task=self.doing.task,
+            tenant=self.doing.tenant,
+            call=self.index,
+            now_ns=self._hub.loop.now_ns,
+        )
+
+    def _before_commit(self) -> None:
+        hub, commit_in_ns = self._hub, self.call.duration_ms * MS // 2
+        for one in self._struck("before-commit"):
+            kind, name = one.fault.kind, f"{self.name}/again{one.number}"
+            if kind in ("silence", "reset", "error-reply", "rate-limit"):
+                self.call.abandon()
+                self._refuse(kind)
+                return
+            if kind == "hold":
+                self.call.abandon()
+                hub.hold(one.number, self._again, one.fault.for_ms)
+                return
+            if kind == "reorder":
+                self.call.abandon()
+                hub.overtaken.setdefault(self.call.f, []).append(self._again)
+                hub.hold(one.number, self._once_more_if_waiting, None)
+                return
+            if kind == "delay":
+                commit_in_ns += _for(one) * MS
+            elif kind == "duplicate":
+                hub.loop.schedule(hub.loop.now_ns + MS, 14, name, self._again)
+            else:
+                self._hurt(one)
+                if kind == "crash" and not self._survives_crash():
+                    self.call.abandon()
+                    return
+        if commit_in_ns:
+            name = self.name + "/commit"
+            hub.loop.schedule(hub.loop.now_ns + commit_in_ns, 8, name, self._commit)
+        else:
+            self._commit()
+
+    def _again(self) -> None:
+        """The request arrives (once more, or at last)."""
+        if self.call.local and not self.process.alive:
+            return
+        self.arrived = True
+        self._arrive()
+
+    def _once_more_if_waiting(self) -> None:
+        waiting = self._hub.overtaken.get(self.call.f, [])
+        if self._again in waiting:
+            waiting.remove(self._again)
+            self._again()
+
+    def _refuse(self, kind: str) -> None:
+        if kind == "reset":
+            self._reply(None, ConnectionReset("the connection broke"))
+        elif kind == "error-reply":
+            self._reply(None, ServerError("500"))
+        elif kind == "rate-limit":
+            self._reply(None, RateLimited("429", retry_after_ms=1_000))
+
+    def _survives_crash(self) -> bool:
+        """Whether a request that had arrived is still carried out after its caller died.
+
+        The plainest choice is that it is not: before-commit then means not committed.
+        """
+        if self.call.local:
+            return False
+        choice = self._hub.choices.take(self.name + "/orphan")
+        if choice >= 192:
+            name = self.name + "/orphan"
+            when = self._hub.loop.now_ns + (choice - 191) * 100 * MS
+            self._hub.loop.schedule(when, choice & 15, name, self._again)
+            return False
+        return choice >= 128
+
+    def _commit(self) -> None:
+        if self.call.local and not self.process.alive:
+            return
+        try:
+            if self.call.steps is not None:
+                reply = self._commit_steps(self.call.steps)
+            else:
+                reply = self.call.commit(self._caller(), self)
+        except WorldError as error:
+            if isinstance(error, Trapped):
+                self._after_commit(None, error)
+            else:
+                self._reply(None, error)
+            return
+        if reply is not None:
+            self._after_commit(reply)
+
+    def _commit_steps(self, steps: Callable[[Caller], Iterator[Any]]) -> Any:
+        """Commits a group item by item. None: it was cut off and the answer is on its way."""
+        done: list[Any] = []
+        try:
+            for version in steps(self._caller()):
+                done.append(version)
+                for one in self._mid_write(len(done)):
+                    kind = one.fault.kind
+                    if kind in ("crash", "pause"):
+                        self._hurt(one)
+                        if kind == "pause":
+                            continue
+                    elif kind in ("reset", "error-reply"):
+                        self._refuse(kind)
+                    return None
+        except WorldError as error:
+            if not done or isinstance(error, Indeterminate):
+                raise
+            raise PartialWrite(
+                "the group stopped in its middle", written=len(done), error=error.code
+            ) from None
+        return tuple(done)
+
+    def _mid_write(self, written: int) -> list[Placed]:
+        found = [
+            one
+            for one in self.waiting
+            if one.fault.phase == "mid-write" and one.fault.after_items == written
+        ]
+        if self._hub.nemesis.healed:
+            return []
+        for one in found:
+            self.waiting.remove(one)
+            self._note_strike(one, "mid-write")
+        return found
+
+    def mishap(self) -> str:
+        """The fault of the model's own kind that strikes this answer, or ""."""
+        found = self._struck("after-commit", MODEL_KINDS)
+        return found[0].fault.kind if found else ""
+
+    def trap(self, point: str) -> str | None:
+        """What the Wasm guest is to do at a point of its own, if anything."""
+        for one in self.waiting:
+            if one.fault.kind == "trap" and one.fault.phase == point:
+                if not self._hub.nemesis.healed:
+                    self.waiting.remove(one)
+                    self._note_strike(one, point)
+                    return one.fault.mode
+        return None
+
+    # -- the way back
+
+    def _after_commit(self, reply: Any, error: WorldError | None = None) -> None:
+        hub, extra_ns = self._hub, 0
+        for one in self._struck("after-commit"):
+            kind = one.fault.kind
+            if kind == "silence":
+                return
+            if kind in ("reset", "error-reply"):
+                self._refuse(kind)
+                return
+            if kind == "hold":
+                hub.hold(one.number, lambda: self._reply(reply, error), one.fault.for_ms)
+                return
+            if kind == "delay":
+                extra_ns += _for(one) * MS
+            elif kind == "duplicate":
+                name = f"{self.name}/again{one.number}"
+                hub.loop.schedule(hub.loop.now_ns + _for(one) * MS, 14, name, self._again)
+            else:
+                self._hurt(one)
+                if not self.process.alive:
+                    return
+        self._reply(reply, error, extra_ns)
+
+    def _reply(self, reply: Any, error: WorldError | None, extra_ns: int = 0) -> None:
+        if self.done or (self.call.outside and not self._hub.linked(self.process.region)):
+            return
+        self._answer(reply, error, extra_ns)
+
+    def _answer(self, reply: Any, error: WorldError | None, extra_ns: int = 0) -> None:
+        hub = self._hub
+        travel, tie = hub.travel_ns(self.call.base_ms * MS, self.name + "/back")
+        when = hub.loop.now_ns + travel + extra_ns
+        action = lambda: self._deliver(reply, error)  # noqa: E731
+        hub.loop.schedule(when, tie, self.name + "/back", action, self.process)
+
+    def _late(self) -> None:
+        self._deliver(None, DeadlineExceeded(f"no answer in {self.call.deadline_ms} ms"))
+
+    def _deliver(self, reply: Any, error: WorldError | None) -> None:
+        if self.done:
+            return
+        self.done = True
+        if self._timer is not None:
+            self._timer.cancelled = True
+        self.process.flights.pop(self.index, None)
+        if error is None:
+            self._record("ok", self.call.result(reply), self.index)
+        else:
+            kind = "info" if isinstance(error, Indeterminate) else "fail"
+            self._record(kind, {"error": error.code, **_details(error)}, self.index)
+        for one in self._struck("after-reply"):
+            self._hurt(one)
+        if not self.process.alive or self.future.done():
+            return
+        if error is None:
+            self.future.set_result(reply)
+        else:
+            self.future.set_exception(error)
+
+    def killed(self) -> None:
+        """The process died while it waited."""
+        if not self.done:
+            self.done = True
+            self._record("info", {"error": "killed"}, self.index)
+
+
+def _for(one: Placed) -> int:
+    return _DELAY_MS if one.fault.for_ms is None else one.fault.for_ms
+
+
+def _details(error: WorldError) -> dict[str, Json]:
+    out: dict[str, Json] = {}
+    for name, value in error.details.items():
+        if isinstance(value, tuple):
+            out[name] = list(value)
+        elif value is None or isinstance(value, (bool, int, str)):
+            out[name] = value
+    return out

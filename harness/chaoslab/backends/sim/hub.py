@@ -1,0 +1,240 @@
+"""The simulated universe of one execution: loop, record, services, processes and strikes.
+
+Everything that a call or the supervisor must know of is here; who decides what is elsewhere:
+`flight` takes one call through its phases, `supervisor` starts, restarts and fails over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from chaoslab.backends.api import ExecutionSpec
+from chaoslab.backends.sim.choices import Choices
+from chaoslab.backends.sim.loop import SimLoop
+from chaoslab.core.jsons import Json
+from chaoslab.faults import Nemesis, Placed, Site
+from chaoslab.history import Recorder, Writer
+from chaoslab.world.cast import Cast
+from chaoslab.world.leases import LeaseService
+from chaoslab.world.memory import Copy, MemoryService, Row
+from chaoslab.world.model import ModelService
+from chaoslab.world.network import NetworkService
+from chaoslab.world.tools import ToolService
+
+if TYPE_CHECKING:
+    from chaoslab.backends.sim.flight import Flight
+    from chaoslab.backends.sim.supervisor import Supervisor
+
+MS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Doing:
+    """For which task a call is made."""
+
+    task: str = ""
+    session: str = ""
+    tenant: str = ""
+
+
+NOBODY = Doing()
+DOING: ContextVar[Doing] = ContextVar("chaoslab_doing", default=NOBODY)
+
+
+@dataclass(slots=True, eq=False)
+class Process:
+    """One incarnation of the agent."""
+
+    id: str
+    region: str
+    slot: int
+    alive: bool = True
+    parked: list[asyncio.Handle] | None = None
+    tasks: dict[int, asyncio.Task[Any]] = field(default_factory=dict)
+    flights: dict[int, Flight] = field(default_factory=dict)
+    agent: Any = None
+    ready: bool = False
+    suspected: bool = False
+    calls: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def serving(self) -> bool:
+        """Whether it may be handed tasks."""
+        return self.alive and self.ready and not self.suspected and self.parked is None
+
+
+class Hub:
+    """See the module."""
+
+    def __init__(self, spec: ExecutionSpec, writer: Writer, loop: SimLoop, cast: Cast) -> None:
+        self.spec = spec
+        self.loop = loop
+        self.cast = cast
+        self.recorder = Recorder(writer, lambda: loop.now_ns)
+        self.choices = Choices(seed=spec.seed, recorded=spec.choices)
+        self.nemesis = Nemesis(spec.placed, spec.contract)
+        self.leases = LeaseService(self.recorder)
+        regions = spec.scenario.regions
+        self.memory = MemoryService(
+            self.recorder, regions.names, self.leases.session_of, self._ship
+        )
+        self.tools = ToolService(spec.contract, self.recorder)
+        self.network = NetworkService(self.recorder)
+        self.model = ModelService(
+            spec.seed, cast.scripts, rewords=spec.scenario.workload.rewords
+        )
+        self.processes: list[Process] = []
+        self.held: list[tuple[int, Callable[[], None]]] = []
+        self.overtaken: dict[str, list[Callable[[], None]]] = {}
+        self.sites: dict[Site, None] = {}
+        self._attempts: dict[tuple[str, str, str, str], int] = {}
+        self.broke: list[str] = []
+        self.notes: list[str] = []
+        self.supervisor: Supervisor
+        self._jitter_ns = regions_jitter(spec)
+        self._ships = 0
+
+    # -- sites and choices
+
+    def site(self, port: str, marker: str, doing: Doing) -> Site:
+        """The exact place of a call that begins now."""
+        name = (doing.session, doing.task, port, marker)
+        nth = self._attempts[name] = self._attempts.get(name, 0) + 1
+        site = Site(
+            session=doing.session, task=doing.task, port=port, marker=marker, attempt=nth
+        )
+        self.sites[site] = None
+        return site
+
+    def travel_ns(self, base_ns: int, name: str) -> tuple[int, int]:
+        """How long a message takes, and its place among those of the same time."""
+        choice = self.choices.take(name)
+        return base_ns + (choice >> 4) * self._jitter_ns, choice & 15
+
+    def strike(self, one: Placed, *, phase: str, site: Site, call: int, process: str) -> None:
+        """Records that a fault has struck."""
+        self.nemesis.count(one)
+        value: dict[str, Json] = {
+            "fault": one.number,
+            "kind": one.fault.kind,
+            "phase": phase,
+            "port": site.port,
+        }
+        if one.fault.after_items:
+            value["after_items"] = one.fault.after_items
+        if one.fault.scope != "process":
+            value["scope"] = one.fault.scope
+        self.recorder.add(
+            "event",
+            "nemesis.strike",
+            value,
+            process=process,
+            session=site.session,
+            task=site.task,
+            call=call,
+            marker=site.marker,
+            attempt=site.attempt,
+        )
+
+    # -- reachability
+
+    def linked(self, region: str) -> bool:
+        """Whether a region can reach what is outside of it."""
+        return self.memory.copies[region].linked
+
+    def hold(self, number: int, release: Callable[[], None], for_ms: int | None) -> None:
+        """Keeps something back until `for_ms` have passed or the lab heals."""
+        entry = (number, release)
+        self.held.append(entry)
+        if for_ms is not None:
+            self.after(for_ms, f"~release/{len(self.held)}", lambda: self.release(entry))
+
+    def release(self, entry: tuple[int, Callable[[], None]]) -> None:
+        """Lets one held message go on, once."""
+        if entry in self.held:
+            self.held.remove(entry)
+            self.recorder.add("event", "nemesis.release", {"fault": entry[0]})
+            entry[1]()
+
+    def after(self, ms: int, name: str, action: Callable[[], None]) -> None:
+        """The lab's own timer; among events of the same time it comes after the agent's."""
+        self.loop.schedule(self.loop.now_ns + ms * MS, 16, name, action)
+
+    # -- replication
+
+    def _ship(self, copy: Copy, row: Row) -> None:
+        self._ships += 1
+        name = f"replicate/{copy.region}/{row.version[0]}.{row.version[1]}"
+        travel, tie = self.travel_ns(self.spec.scenario.regions.lag_ms * MS, name)
+        epoch = row.version[0]
+
+        def arrive() -> None:
+            self._ships -= 1
+            if copy.up and copy.linked and not copy.leads and copy.epoch <= epoch:
+                source = next(
+                    (c for c in self.memory.copies.values() if c.leads and c.epoch == epoch), None
+                )
+                if source is not None and source.linked and source.up:
+                    copy.put(row)
+                    copy.fences |= source.fences
+
+        self.loop.schedule(self.loop.now_ns + travel, tie, name, arrive)
+
+    @property
+    def replicating(self) -> bool:
+        """Whether changes are on their way to replicas."""
+        return self._ships > 0
+
+    # -- processes
+
+    def kill(self, process: Process, why: str) -> None:
+        """Nothing of the process runs any more; what it waited for is indeterminate."""
+        if not process.alive:
+            return
+        process.alive = False
+        process.parked = None
+        self.recorder.add(
+            "event", "process.kill", {"region": process.region, "why": why}, process=process.id
+        )
+        for call in sorted(process.flights):
+            process.flights[call].killed()
+        process.flights.clear()
+        self.supervisor.lost(process)
+
+    def pause(self, process: Process, for_ms: int | None) -> None:
+        """The process stands still until `for_ms` have passed or the lab heals."""
+        if not process.alive or process.parked is not None:
+            return
+        process.parked = []
+        self.recorder.add(
+            "event", "process.pause", {"region": process.region}, process=process.id
+        )
+        if for_ms is not None:
+            self.after(for_ms, f"~resume/{process.id}", lambda: self.resume(process))
+        self.supervisor.suspect_later(process)
+
+    def resume(self, process: Process) -> None:
+        """A paused process goes on, unaware of the time that passed."""
+        if process.alive and process.parked is not None:
+            self.recorder.add(
+                "event", "process.resume", {"region": process.region}, process=process.id
+            )
+            self.loop.unpark(process)
+
+    def close(self) -> None:
+        """Ends the execution: nothing of the agent may ever run again, not even at collection."""
+        for process in self.processes:
+            process.alive = False
+            self.loop.bury(process)
+            process.flights.clear()
+            process.agent = None
+        self.held.clear()
+
+
+def regions_jitter(spec: ExecutionSpec) -> int:
+    """The unit of a message's extra delay, in ns; a choice adds 0 to 15 of them."""
+    return spec.scenario.schedule.jitter_ms * MS // 4

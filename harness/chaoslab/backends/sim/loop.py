@@ -1,0 +1,254 @@
+"""An asyncio event loop in virtual time, in which a process can die without noticing.
+
+Three things make it deterministic where asyncio is not:
+
+- time is an integer that jumps to the next timer when nothing is ready;
+- tasks hash by a sequence number, since `asyncio.TaskGroup` keeps its children in a set and an
+  abort would otherwise cancel them in order of memory address;
+- handles run first in, first out between two decision points, and decision points are ordered
+  by (time, tie, name), never by the order in which they were made.
+
+Every handle carries the incarnation that made it in its context. Handles of a dead one are
+dropped, those of a paused one are parked, so that no `except`, no `finally` and no context
+manager of a killed agent ever runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import ctypes
+import heapq
+import sys
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Protocol
+
+
+class Incarnation(Protocol):
+    """What the loop must know of a process."""
+
+    alive: bool
+    parked: list[asyncio.Handle] | None  # a list while it is paused
+    tasks: dict[int, asyncio.Task[Any]]
+
+
+CURRENT: contextvars.ContextVar[Incarnation | None] = contextvars.ContextVar(
+    "chaoslab_process", default=None
+)
+
+
+class SimTask(asyncio.Task[Any]):
+    """A task whose hash is its number, so that sets of tasks iterate alike everywhere."""
+
+    _number: int = 0
+    _owner: Incarnation | None = None
+
+    def __hash__(self) -> int:
+        return self._number
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+class Event:
+    """Something that happens at a time; `name` orders what happens at the same time."""
+
+    __slots__ = ("action", "cancelled", "owner")
+
+    def __init__(self, action: Callable[[], None], owner: Incarnation | None) -> None:
+        self.action = action
+        self.owner = owner
+        self.cancelled = False
+
+
+class SimLoop(asyncio.BaseEventLoop):
+    """See the module. Only `run_until_idle` and `step` of the simulator drive it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_ns = 0
+        self._events: list[tuple[int, int, str, int, Event | asyncio.TimerHandle]] = []
+        self._sequence = 0
+        self.set_task_factory(self._make_task)  # type: ignore[arg-type]
+        self.set_exception_handler(lambda loop, context: None)
+
+    # -- asyncio's side
+
+    def time(self) -> float:
+        """Virtual seconds since the start."""
+        return self.now_ns / 1e9
+
+    def call_at(  # type: ignore[override]
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """A timer of the agent's own; ties are broken by order of creation."""
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self._push(max(round(when * 1e9), self.now_ns), 0, "", timer)
+        timer._scheduled = True  # type: ignore[attr-defined]
+        return timer
+
+    def call_later(  # type: ignore[override]
+        self,
+        delay: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """A timer relative to now, without float drift."""
+        timer = asyncio.TimerHandle(self.time() + delay, callback, args, self, context)
+        self._push(self.now_ns + max(0, round(delay * 1e9)), 0, "", timer)
+        timer._scheduled = True  # type: ignore[attr-defined]
+        return timer
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """Cancelled timers are skipped when their time comes."""
+
+    def _make_task(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        coro: Coroutine[Any, Any, Any] | Generator[Any, None, Any],
+        **options: Any,
+    ) -> asyncio.Task[Any]:
+        context = options.get("context")
+        self._sequence += 1
+        task: asyncio.Task[Any] = SimTask(coro, loop=loop, **options)  # type: ignore[arg-type]
+        task._number = self._sequence  # type: ignore[attr-defined]
+        owner = CURRENT.get() if context is None else context.get(CURRENT)
+        if owner is not None:
+            task._owner = owner  # type: ignore[attr-defined]
+            owner.tasks[self._sequence] = task
+            task.add_done_callback(_forget, context=_LAB)
+        return task
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
+        """Threads cannot be simulated."""
+        raise self.forbidden("asyncio.to_thread / run_in_executor")
+
+    def forbidden(self, what: str) -> Exception:
+        """The error for what this loop cannot do; the guard replaces it by a better one."""
+        return RuntimeError(f"{what} is not possible in the simulator")
+
+    def _process_events(self, event_list: Any) -> None:
+        """There is nothing outside to listen to."""
+
+    def _write_to_self(self) -> None:
+        """There is nobody to wake."""
+
+    # -- the simulator's side
+
+    def schedule(
+        self,
+        when_ns: int,
+        tie: int,
+        name: str,
+        action: Callable[[], None],
+        owner: Incarnation | None = None,
+    ) -> Event:
+        """An event of the lab. With an owner it is parked while that one is paused and dropped
+        when it is dead."""
+        event = Event(action, owner)
+        self._push(max(when_ns, self.now_ns), tie, name, event)
+        return event
+
+    def _push(self, when: int, tie: int, name: str, item: Event | asyncio.TimerHandle) -> None:
+        self._sequence += 1
+        heapq.heappush(self._events, (when, tie, name, self._sequence, item))
+
+    def drain(self) -> None:
+        """Runs ready handles, first in, first out, until none is left."""
+        ready = self._ready  # type: ignore[attr-defined]
+        while ready:
+            handle = ready.popleft()
+            if handle._cancelled:
+                continue
+            owner = handle._context.get(CURRENT)
+            if owner is not None:
+                if not owner.alive:
+                    continue
+                if owner.parked is not None:
+                    owner.parked.append(handle)
+                    continue
+            handle._run()
+
+    def next_time(self) -> int | None:
+        """When the next event is due; None where nothing is planned."""
+        events = self._events
+        while events:
+            item = events[0][4]
+            cancelled = item.cancelled if isinstance(item, Event) else item.cancelled()
+            if not cancelled:
+                return events[0][0]
+            heapq.heappop(events)
+        return None
+
+    def step(self) -> bool:
+        """Jumps to the next event, fires it, and runs what it made ready. False: nothing left."""
+        due = self.next_time()
+        if due is None:
+            return False
+        item = heapq.heappop(self._events)[4]
+        self.now_ns = due
+        if isinstance(item, Event):
+            owner = item.owner
+            if owner is None or (owner.alive and owner.parked is None):
+                item.action()
+            elif owner.alive and owner.parked is not None:
+                owner.parked.append(asyncio.Handle(item.action, (), self, _LAB))
+        else:
+            self._ready.append(item)  # type: ignore[attr-defined]
+        self.drain()
+        return True
+
+    def unpark(self, process: Incarnation) -> None:
+        """A paused process goes on, with everything that waited, in order."""
+        waiting, process.parked = process.parked or [], None
+        self._ready.extend(waiting)  # type: ignore[attr-defined]
+
+    def bury(self, process: Incarnation) -> None:
+        """Makes the unfinished tasks of a dead process immortal.
+
+        A coroutine that is collected is closed, which would run its `finally` blocks; so the
+        interpreter must never collect it. The lab's own objects are cut loose by then.
+        """
+        for task in process.tasks.values():
+            if not task.done():
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(task))
+        process.tasks.clear()
+
+    def entered(self) -> _Entered:
+        """Makes this the running loop, so that futures and tasks can be made outside of it."""
+        return _Entered(self)
+
+
+class _Entered:
+    """Context manager of `SimLoop.entered`."""
+
+    def __init__(self, loop: SimLoop) -> None:
+        self._loop = loop
+
+    def __enter__(self) -> SimLoop:
+        loop = self._loop
+        self._hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(
+            firstiter=loop._asyncgen_firstiter_hook,  # type: ignore[attr-defined]
+            finalizer=loop._asyncgen_finalizer_hook,  # type: ignore[attr-defined]
+        )
+        asyncio.events._set_running_loop(loop)
+        return loop
+
+    def __exit__(self, *exc: object) -> None:
+        asyncio.events._set_running_loop(None)
+        sys.set_asyncgen_hooks(*self._hooks)
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    owner: Incarnation | None = task._owner  # type: ignore[attr-defined]
+    if owner is not None:
+        owner.tasks.pop(task._number, None)  # type: ignore[attr-defined]
+
+
+_LAB = contextvars.Context()

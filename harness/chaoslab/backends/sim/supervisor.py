@@ -1,0 +1,488 @@
+"""Who starts, restarts, hands out and fails over: the lab's part around the agent.
+
+The lab never retries on the agent's behalf. It restarts a dead process, hands a task out again
+until an outcome was recorded (as a queue would), gives up a region that does not answer, and at
+the end heals everything and demands that the work gets done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import traceback
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from chaoslab.adapters import AgentSource
+from chaoslab.backends.sim.hub import DOING, Doing, Hub, Process
+from chaoslab.backends.sim.loop import CURRENT
+from chaoslab.backends.sim.ports import SimWorld
+from chaoslab.core.errors import AgentBroke, ChaosError
+from chaoslab.core.errors import UsageError as _Usage
+from chaoslab.core.jsons import Json, plain
+from chaoslab.world.api import STATUSES, Claim, Outcome, Releasable, Resumable, Task
+from chaoslab.world.errors import WorldError
+
+_AGAIN_MS = 1_000
+_DELIVERIES_MAX = 60
+_BOOTS_MAX = 10
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """One task, and who has it."""
+
+    task: Task
+    number: int
+    outcome: Outcome | None = None
+    deliveries: int = 0
+    holders: list[Process] = field(default_factory=list)
+    waiting: bool = False
+    raised: str = ""
+
+
+class Supervisor:
+    """See the module."""
+
+    def __init__(self, hub: Hub, source: AgentSource) -> None:
+        self.hub = hub
+        self._source = source
+        self._regions = hub.spec.scenario.regions
+        self.home = self._regions.names[0]
+        self.work: dict[str, Work] = {}
+        self._counters: dict[str, int] = {}
+        self._boots: dict[str, int] = {}
+        self._failed_over = False
+        number = 0
+        for tasks in hub.cast.sessions.values():
+            for task in tasks:
+                self.work[task.id] = Work(task=task, number=number)
+                number += 1
+        hub.supervisor = self
+
+    # -- processes
+
+    def boot(self) -> None:
+        """Starts the processes and submits the first tasks."""
+        names = self._regions.names if self._regions.active == "all" else (self.home,)
+        for region in names:
+            for slot in range(self._regions.processes):
+                self.start(region, slot, fresh=True)
+        use = self.hub.spec.scenario.workload
+        for tasks in self.hub.cast.sessions.values():
+            for task in tasks if use.concurrent else tasks[:1]:
+                for _ in range(use.deliveries):
+                    self._hand_out(self.work[task.id])
+        for release in self.hub.spec.scenario.operator:
+            name = f"~operator/{release.session}/{release.at_ms}"
+            session = release.session
+            self.hub.after(release.at_ms, name, lambda s=session: self._release(s))  # type: ignore[misc]
+
+    def start(self, region: str, slot: int, *, fresh: bool = False) -> None:
+        """A new incarnation in a region."""
+        number = self._counters[region] = self._counters.get(region, 0) + 1
+        process = Process(id=f"{region}-{number}", region=region, slot=slot)
+        self.hub.processes.append(process)
+        self.hub.recorder.add("event", "process.start", {"region": region}, process=process.id)
+        try:
+            process.agent = self._source.create()
+        except ChaosError as error:
+            self.hub.broke.append(str(error))
+            process.alive = False
+            return
+        self._run(process, NOBODY_TASK, self._boot(process, fresh), self._booted)
+
+    async def _boot(self, process: Process, fresh: bool) -> list[str]:
+        await process.agent.start(SimWorld(self.hub, process))
+        resumes = self.hub.spec.contract.resume == "self"
+        if fresh or not resumes or not isinstance(process.agent, Resumable):
+            return []
+        return [str(t) for t in await process.agent.recover()]
+
+    def _booted(self, process: Process, named: Any, error: BaseException | None) -> None:
+        if error is not None:
+            self._boot_failed(process, error)
+            return
+        process.ready = True
+        self.hub.recorder.add(
+            "event", "process.ready", {"region": process.region}, process=process.id
+        )
+        if named:
+            tasks: list[Json] = sorted(named)
+            self.hub.recorder.add(
+                "event", "process.recovers", {"tasks": tasks}, process=process.id
+            )
+        for name in named:
+            work = self.work.get(name)
+            if work is not None and work.outcome is None and process not in work.holders:
+                work.holders.append(process)
+                work.waiting = False
+        for work in self.work.values():
+            if work.waiting:
+                self._assign(work)
+
+    def _boot_failed(self, process: Process, error: BaseException) -> None:
+        self._note(f"{process.id}: start or recover raised", error)
+        count = self._boots[process.region] = self._boots.get(process.region, 0) + 1
+        if not isinstance(error, WorldError) and count > 2 or count > _BOOTS_MAX:
+            self.hub.broke.append(
+                f"the agent does not start: {type(error).__name__}: {error} ({place(error)})"
+            )
+        self.hub.kill(process, "boot failed")
+
+    def lost(self, process: Process) -> None:
+        """A process died: its tasks wait for another, and one is started in its place."""
+        self._drop_holder(process)
+        if process.suspected or not self.hub.memory.copies[process.region].up:
+            return
+        wait = self._regions.restart_after_ms
+        region, slot = process.region, process.slot
+        name = f"~restart/{process.id}"
+        self.hub.after(wait, name, lambda: self._restart(region, slot))
+
+    def _restart(self, region: str, slot: int) -> None:
+        copies = self.hub.memory.copies
+        if copies[region].up and (region == self.home or self._regions.active == "all"):
+            self.start(region, slot)
+
+    def _drop_holder(self, process: Process) -> None:
+        for work in self.work.values():
+            if process in work.holders:
+                work.holders.remove(process)
+                if work.outcome is None and not work.holders:
+                    self._hand_out(work)
+
+    # -- regions
+
+    def suspect_later(self, process: Process) -> None:
+        """A process that does not answer for too long is given up."""
+
+        def check() -> None:
+            if process.alive and process.parked is not None and not process.suspected:
+                self._give_up(process.region, [process])
+
+        self.hub.after(self._regions.failover_after_ms, f"~suspect/{process.id}", check)
+
+    def region_down(self, region: str, for_ms: int | None) -> None:
+        """Everything in a region dies."""
+        copy = self.hub.memory.copies[region]
+        if not copy.up:
+            return
+        copy.up = False
+        self.hub.recorder.add("event", "region.down", {"region": region})
+        for process in self._living(region):
+            self.hub.kill(process, "region down")
+        self._lost_region(region, for_ms)
+
+    def region_cut(self, region: str, for_ms: int | None) -> None:
+        """A region loses its link to everything outside of it."""
+        copy = self.hub.memory.copies[region]
+        if not copy.linked:
+            return
+        copy.linked = False
+        self.hub.recorder.add("event", "region.partition", {"region": region})
+        self._lost_region(region, for_ms)
+
+    def _lost_region(self, region: str, for_ms: int | None) -> None:
+        def check() -> None:
+            copy = self.hub.memory.copies[region]
+            if not (copy.up and copy.linked):
+                self._give_up(region, self._living(region))
+
+        self.hub.after(self._regions.failover_after_ms, f"~suspect/{region}", check)
+        if for_ms is not None:
+            self.hub.after(for_ms, f"~join/{region}", lambda: self.join(region))
+
+    def _give_up(self, region: str, processes: list[Process]) -> None:
+        others = [n for n, c in self.hub.memory.copies.items() if n != region and c.up and c.linked]
+        if region == self.home and others:
+            self._promote(others[0])
+        elif not self._usable(region):
+            self.hub.memory.drop(region)
+        for process in processes:
+            process.suspected = True
+        if not any(p.alive and not p.suspected for p in self._living(self.home)):
+            for slot in range(self._regions.processes):
+                self.start(self.home, slot)
+        for process in processes:
+            self._drop_holder(process)
+
+    def _usable(self, region: str) -> bool:
+        copy = self.hub.memory.copies[region]
+        return copy.up and copy.linked
+
+    def _promote(self, region: str) -> None:
+        self.home = region
+        epoch, tail = self.hub.memory.promote(region)
+        lost: list[Json] = [
+            {"id": row.id, "version": list(row.version), "op": row.op} for row in tail
+        ]
+        value: dict[str, Json] = {"region": region, "epoch": epoch, "lost": lost}
+        self.hub.recorder.add("event", "region.promote", value)
+
+    def join(self, region: str) -> None:
+        """A region comes back and follows the primary."""
+        if self._usable(region):
+            return
+        lost: list[Json] = [
+            {"id": row.id, "version": list(row.version), "op": row.op}
+            for row in self.hub.memory.join(region)
+        ]
+        self.hub.recorder.add("event", "region.join", {"region": region, "lost": lost})
+        wanted = region == self.home or self._regions.active == "all"
+        if wanted and not self._living(region):
+            for slot in range(self._regions.processes):
+                self.start(region, slot)
+
+    def _living(self, region: str) -> list[Process]:
+        return [p for p in self.hub.processes if p.region == region and p.alive]
+
+    # -- tasks
+
+    def _hand_out(self, work: Work) -> None:
+        work.waiting = True
+        self._assign(work)
+
+    def _assign(self, work: Work) -> None:
+        serving = [p for p in self.hub.processes if p.serving]
+        if self._regions.active != "all":
+            serving = [p for p in serving if p.region == self.home]
+        if not serving or work.outcome is not None:
+            work.waiting = work.outcome is None
+            return
+        work.waiting = False
+        if work.deliveries >= _DELIVERIES_MAX:
+            return
+        process = serving[(work.number + work.deliveries) % len(serving)]
+        work.deliveries += 1
+        task = replace(work.task, delivery=work.deliveries)
+        value: dict[str, Json] = {
+            "tenant": task.tenant,
+            "delivery": task.delivery,
+            "prompt": task.prompt,
+            "data": dict(task.data),
+            "deadline_ms": task.deadline_ms,
+        }
+        self.hub.recorder.add(
+            "event", "task.submit", value, process=process.id, session=task.session, task=task.id
+        )
+        work.holders.append(process)
+        doing = Doing(task.id, task.session, task.tenant)
+        self._run(process, doing, process.agent.handle(task), self._handled(work))
+
+    def _handled(self, work: Work) -> Callable[[Process, Any, BaseException | None], None]:
+        def done(process: Process, outcome: Any, error: BaseException | None) -> None:
+            if process in work.holders:
+                work.holders.remove(process)
+            if error is not None:
+                self._raised(work, process, error)
+            else:
+                self._outcome(work, process, outcome)
+
+        return done
+
+    def _raised(self, work: Work, process: Process, error: BaseException) -> None:
+        name = type(error).__name__
+        work.raised = f"{name}: {error} ({place(error)})"
+        self._note(f"{work.task.id}: the handler raised", error)
+        self.hub.recorder.add(
+            "event",
+            "task.raised",
+            {"error": name},
+            process=process.id,
+            session=work.task.session,
+            task=work.task.id,
+        )
+        self._again_later(work)
+
+    def _again_later(self, work: Work) -> None:
+        if work.outcome is None and not work.holders:
+            work.waiting = True
+            name = f"~again/{work.task.id}/{work.deliveries}"
+            self.hub.after(
+                _AGAIN_MS,
+                name,
+                lambda: self._assign(work) if work.waiting and not work.holders else None,
+            )
+
+    def reported(self, process: Process, outcome: Outcome) -> None:
+        """The agent reports an outcome on its own account."""
+        try:
+            value = outcome_json(outcome)
+        except ChaosError as error:
+            self.hub.broke.append(str(error))
+            return
+        work = self.work.get(outcome.task)
+        if work is None:
+            self.hub.broke.append(f"the agent reported an unknown task: {outcome.task!r}")
+            return
+        self.hub.recorder.add(
+            "event",
+            "report.outcome",
+            value,
+            process=process.id,
+            session=work.task.session,
+            task=work.task.id,
+        )
+        if process in work.holders:
+            work.holders.remove(process)
+        self._outcome(work, process, outcome)
+
+    def _outcome(self, work: Work, process: Process, outcome: Any) -> None:
+        try:
+            value = outcome_json(outcome)
+            if outcome.task != work.task.id:
+                raise AgentBroke(
+                    f"handle({work.task.id}) returned the outcome of another task",
+                    value=outcome.task,
+                )
+        except ChaosError as error:
+            self.hub.broke.append(str(error))
+            return
+        final = outcome.status != "deferred"
+        counted = final and work.outcome is None
+        value["counted"] = counted
+        self.hub.recorder.add(
+            "event",
+            "task.outcome",
+            value,
+            process=process.id,
+            session=work.task.session,
+            task=work.task.id,
+        )
+        if counted:
+            work.outcome = outcome
+            work.waiting = False
+            self._next_of_session(work)
+        elif not final:
+            self._again_later(work)
+
+    def _next_of_session(self, work: Work) -> None:
+        if self.hub.spec.scenario.workload.concurrent:
+            return
+        tasks = self.hub.cast.sessions[work.task.session]
+        position = [t.id for t in tasks].index(work.task.id) + 1
+        if position < len(tasks):
+            following = self.work[tasks[position].id]
+            for _ in range(self.hub.spec.scenario.workload.deliveries):
+                self._hand_out(following)
+
+    def _release(self, session: str) -> None:
+        for process in self.hub.processes:
+            if process.serving and isinstance(process.agent, Releasable):
+                self.hub.recorder.add("event", "session.release", {}, session=session)
+                release = process.agent.release(session)
+                self._run(process, Doing("", session, ""), release, lambda p, r, e: None)
+                return
+
+    # -- the end
+
+    @property
+    def settled(self) -> bool:
+        """Every task has an outcome, and nobody who could act waits for an answer."""
+        return (
+            all(w.outcome is not None for w in self.work.values())
+            and not any(p.flights for p in self.hub.processes if p.alive and p.parked is None)
+            and not any(
+                w.holders and any(h.alive and h.parked is None for h in w.holders)
+                for w in self.work.values()
+            )
+            and not self.hub.replicating
+        )
+
+    def heal(self) -> None:
+        """No more faults: the paused go on, the held arrive, the cut off join."""
+        self.hub.nemesis.healed = True
+        self.hub.recorder.add("event", "nemesis.heal")
+        for region in self._regions.names:
+            self.join(region)
+        for entry in tuple(self.hub.held):
+            self.hub.release(entry)
+        for process in self.hub.processes:
+            self.hub.resume(process)
+        if not any(p.serving or (p.alive and not p.ready) for p in self._living(self.home)):
+            if not any(p.alive and not p.suspected for p in self._living(self.home)):
+                self.start(self.home, 0)
+
+    def stop(self) -> None:
+        """Asks every living process to stop."""
+        for process in self.hub.processes:
+            if process.alive and process.ready:
+                self.hub.recorder.add(
+                    "event", "process.stop", {"region": process.region}, process=process.id
+                )
+                self._run(process, NOBODY_TASK, process.agent.stop(), lambda p, r, e: None)
+
+    # -- running the agent's code
+
+    def _run(
+        self,
+        process: Process,
+        doing: Doing,
+        coro: Coroutine[Any, Any, Any],
+        done: Callable[[Process, Any, BaseException | None], None],
+    ) -> None:
+        context = contextvars.Context()
+        context.run(CURRENT.set, process)
+        context.run(DOING.set, doing)
+        task = self.hub.loop.create_task(coro, context=context)
+
+        def finished(task: asyncio.Task[Any]) -> None:
+            if not process.alive:
+                return
+            error = None if task.cancelled() else task.exception()
+            if task.cancelled():
+                error = asyncio.CancelledError("the agent cancelled its own handler")
+            done(process, None if error is not None else task.result(), error)
+
+        task.add_done_callback(finished, context=contextvars.Context())
+
+    def _note(self, what: str, error: BaseException) -> None:
+        if len(self.hub.notes) < 20:
+            lines = "".join(traceback.format_exception(error))
+            self.hub.notes.append(f"{what} {type(error).__name__}: {error}\n{lines[-4000:]}")
+
+
+NOBODY_TASK = Doing()
+
+
+def place(error: BaseException, /) -> str:
+    """`file:line` where an error was raised, the agent's own frame if there is one."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if "chaoslab/backends" not in f.filename.replace("\\", "/")]
+    last = (own or frames or [None])[-1]  # type: ignore[list-item]
+    return f"{last.filename}:{last.lineno}" if last else "nowhere"
+
+
+def outcome_json(outcome: Any, /) -> dict[str, Json]:
+    """An outcome as the record keeps it. AgentBroke where it is no outcome."""
+    if not isinstance(outcome, Outcome):
+        raise AgentBroke(
+            "the agent's handler did not return an Outcome",
+            value=outcome,
+            allowed="chaoslab.world.Outcome",
+            hint="return Outcome(task=task.id, status=...)",
+        )
+    if outcome.status not in STATUSES:
+        raise AgentBroke(
+            "an outcome has an unknown status", value=outcome.status, allowed=", ".join(STATUSES)
+        )
+    claims: list[Json] = []
+    for claim in outcome.claims:
+        if not isinstance(claim, Claim):
+            raise AgentBroke("a claim is not a Claim", value=claim)
+        claims.append({"tool": str(claim.tool), "marker": str(claim.marker), "ref": claim.ref})
+    try:
+        answer = plain(outcome.answer, where="answer")
+    except _Usage as error:
+        raise AgentBroke(f"an outcome's answer cannot be recorded: {error}") from error
+    return {
+        "status": outcome.status,
+        "answer": answer,
+        "claims": claims,
+        "reason": str(outcome.reason),
+    }
+
+
+

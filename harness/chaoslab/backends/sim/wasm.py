@@ -1,0 +1,185 @@
+"""The Wasm port: real modules under wasmtime inside a simulated process.
+
+A guest call takes no virtual time of its own. What the guest commits through its host import goes
+to the ledger of the tool of that name, so durable truth is outside of the instance. The library
+classifies what a call did to its instance; keeping or retiring it is left to the agent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from chaoslab.backends.sim.flight import Call, Flight
+from chaoslab.backends.sim.hub import Hub, Process
+from chaoslab.contract import marker_of
+from chaoslab.core.errors import UsageError
+from chaoslab.core.jsons import Json, canonical, plain
+from chaoslab.wasm import (
+    BAD_REQUEST,
+    REFUSED,
+    GuestInstance,
+    InstanceRetired,
+    load_module,
+)
+from chaoslab.world.errors import BadRequest, NotFound, Refused, Retired, Trapped
+from chaoslab.world.request import Caller
+
+_DEADLINE_MS = 60_000
+_INSTANTIATE_MS = 1
+
+
+class _TicketHost:
+    """The host side of one guest call: its commits go to the ledger, its faults come from the
+    nemesis."""
+
+    def __init__(self, hub: Hub, caller: Caller, flight: Flight, tool: str) -> None:
+        self._hub, self._caller, self._flight, self._tool = hub, caller, flight, tool
+
+    def commit(self, request: bytes, /) -> tuple[int, bytes]:
+        """One line in the tool's ledger, keyed."""
+        try:
+            args = plain(json.loads(request), where="commit")
+        except (ValueError, UsageError):
+            return BAD_REQUEST, b""
+        if not isinstance(args, dict):
+            return BAD_REQUEST, b""
+        key = args.pop("key", None)
+        try:
+            reply = self._hub.tools.apply(
+                self._caller, self._tool, args, None if key is None else str(key)
+            )
+        except Refused as error:
+            return REFUSED, canonical({"error": error.code}).encode()
+        return 0, canonical({"ref": reply.ref, "absorbed": reply.absorbed}).encode()
+
+    def fault(self, point: str, /) -> str | None:
+        """What the guest is to do at this point."""
+        return self._flight.trap(point)
+
+    def log(self, text: str, /) -> None:
+        """A guest's log is of no account."""
+
+
+class SimInstance:
+    """One Wasm instance of one process."""
+
+    def __init__(self, hub: Hub, process: Process, module: str, guest: GuestInstance) -> None:
+        self._hub, self._process, self._module, self._guest = hub, process, module, guest
+
+    @property
+    def id(self) -> str:
+        """The name of the instance in the record."""
+        return self._guest.id
+
+    @property
+    def poisoned(self) -> str:
+        """Why it is not to be trusted any more, or ""."""
+        return self._guest.poisoned
+
+    async def call(self, export: str, data: bytes, /, *, fuel: int) -> bytes:
+        """Calls an export. `Trapped`: it may have committed before it died."""
+        args = _as_json(data)
+        key = args.get("key") if isinstance(args, Mapping) else None
+        marker = ""
+        if isinstance(args, Mapping):
+            tool = self._hub.spec.contract.tool(self._module)
+            marker = marker_of(tool, {k: v for k, v in args.items() if k != "key"})
+        call = Call(
+            f=f"wasm.{self._module}",
+            value={"instance": self.id, "export": export, "args": args},
+            marker=marker,
+            key=key if isinstance(key, str) else None,
+            deadline_ms=_DEADLINE_MS,
+            outside=False,
+            local=True,
+            commit=lambda caller, flight: self._run(caller, flight, export, data, fuel),
+            result=lambda output: {"instance": self.id, "output": _as_json(output)},
+        )
+        output: bytes = await Flight(self._hub, self._process, call).fly()
+        return output
+
+    def _run(self, caller: Caller, flight: Flight, export: str, data: bytes, fuel: int) -> bytes:
+        guest, before = self._guest, self._guest.poisoned
+        host = _TicketHost(self._hub, caller, flight, self._module)
+        try:
+            result = guest.call(export, data, fuel=fuel, host=host)
+        except InstanceRetired as error:
+            raise Retired(str(error), instance=guest.id) from None
+        if guest.poisoned and not before:
+            self._event("wasm.poisoned", caller, guest.poisoned)
+        if result.status == "ok":
+            return result.output
+        if result.status in ("error", "refused"):
+            text = result.output.decode("utf-8", "replace")
+            raise BadRequest(text, instance=guest.id, status=result.status)
+        raise Trapped(
+            "the guest did not come back",
+            trap=result.trap or result.status,
+            poisoned=guest.poisoned,
+            instance=guest.id,
+        )
+
+    def retire(self) -> None:
+        """Drops the instance; any later call is refused."""
+        if not self._guest.retired:
+            self._guest.retire()
+            self._event("wasm.retired", None, self._guest.poisoned)
+
+    def _event(self, f: str, caller: Caller | None, reason: str) -> None:
+        value: dict[str, Json] = {"instance": self.id, "reason": reason}
+        self._hub.recorder.add(
+            "event",
+            f,
+            value,
+            process=self._process.id,
+            session="" if caller is None else caller.session,
+            task="" if caller is None else caller.task,
+            call=-1 if caller is None else caller.call,
+        )
+
+
+class SimWasm:
+    """Wasm modules by name; which build is the scenario's to say."""
+
+    def __init__(self, hub: Hub, process: Process) -> None:
+        self._hub, self._process, self._made = hub, process, 0
+
+    async def instantiate(self, module: str, /) -> SimInstance:
+        """A fresh instance of a module."""
+        services = self._hub.spec.workload.services.values()
+        known = {s.wasm for s in services if s.wasm}
+        build = self._hub.spec.scenario.workload.wasm.get(module, "abort")
+
+        def make(caller: Caller, flight: Flight) -> SimInstance:
+            if module not in known:
+                raise NotFound(f"there is no module {module}", module=module)
+            self._made += 1
+            guest = GuestInstance(
+                load_module(module, build), id=f"{self._process.id}/{module}-{self._made}"
+            )
+            return SimInstance(self._hub, self._process, module, guest)
+
+        call = Call(
+            f="wasm.instantiate",
+            value={"module": module},
+            marker=module,
+            deadline_ms=_DEADLINE_MS,
+            base_ms=_INSTANTIATE_MS,
+            outside=False,
+            local=True,
+            commit=make,
+            result=lambda made: {"instance": made.id, "module": module, "build": build},
+        )
+        instance: SimInstance = await Flight(self._hub, self._process, call).fly()
+        return instance
+
+
+def _as_json(data: bytes) -> Any:
+    """The data as JSON where it is JSON without floats, else as text."""
+    text = data.decode("utf-8", "replace")
+    try:
+        return plain(json.loads(text), where="data")
+    except (ValueError, UsageError, RecursionError):
+        return text

@@ -1,0 +1,89 @@
+"""Reads a contract from `chaoslab.toml`, or from `[tool.chaoslab]` of a pyproject.toml.
+
+`exactly-once` for a tool without keys is refused: no agent can keep it, also not with a look-up,
+since a delayed request can still commit after the look-up said no.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import fields
+from pathlib import Path
+from typing import cast
+
+from chaoslab.contract.model import Contract, Limits, Promise, Resume, ToolContract
+from chaoslab.core.errors import ContractError
+from chaoslab.core.tables import Problems, Table, load_toml
+
+FORMAT = 1
+PROMISES = ("exactly-once", "at-most-once", "at-least-once")
+RULESETS = ("2026.1",)
+
+
+def load_contract(path: Path, /, *, check_ids: Collection[str] = ()) -> Contract:
+    """The contract in a file. ContractError names every problem of the file at once."""
+    raw = load_toml(path, ContractError)
+    if path.name == "pyproject.toml":
+        raw = raw.get("tool", {}).get("chaoslab", {})
+    problems = Problems(str(path))
+    table = Table(raw, problems)
+    table.format_is(FORMAT)
+    contract = Contract(
+        name=table.text("name", path.stem),
+        tools={t.name: t for t in _tools(table)},
+        resume=cast(Resume, table.text("resume", "redelivery", among=("self", "redelivery"))),
+        fencing=table.boolean("fencing"),
+        loss_ms_max=table.maybe_integer("loss_ms_max"),
+        limits=limits_from(table.table("limits")),
+        required=table.strings("required"),
+        ruleset=table.text("ruleset", RULESETS[-1], among=RULESETS),
+    )
+    for name in contract.required:
+        if check_ids and name not in check_ids:
+            table.complain("required", f"no check {name!r}; allowed: {', '.join(check_ids)}")
+    table.close()
+    problems.raise_if_any(ContractError)
+    return contract
+
+
+def limits_from(table: Table, /) -> Limits:
+    """A `[limits]` table."""
+    found = Limits(**{f.name: table.maybe_integer(f.name) for f in fields(Limits)})
+    table.close()
+    return found
+
+
+def _tools(table: Table) -> list[ToolContract]:
+    group = table.table("tools")
+    out = []
+    for name in group.raw:
+        tool = tool_from(name, group.table(name))
+        if tool.promise == "exactly-once" and not tool.keys:
+            group.complain(
+                name,
+                "promise exactly-once is impossible without keys, with a look-up too (a delayed "
+                "request can commit after it); allowed: keys = true, or promise = "
+                "at-most-once / at-least-once",
+            )
+        if tool.compensate and tool.compensate not in group.raw:
+            group.complain(
+                name, f"compensate names no tool of this contract: {tool.compensate!r}"
+            )
+        out.append(tool)
+    return out
+
+
+def tool_from(name: str, table: Table, /) -> ToolContract:
+    """One `[tools.NAME]` table."""
+    tool = ToolContract(
+        name=name,
+        keys=table.boolean("keys"),
+        key_retention_ms=table.integer("key_retention_ms", 86_400_000),
+        lookup=table.boolean("lookup"),
+        compensate=table.text("compensate"),
+        identity_fields=table.strings("identity_fields"),
+        promise=cast(Promise, table.text("promise", "at-least-once", among=PROMISES)),
+        long_running=table.boolean("long_running"),
+    )
+    table.close()
+    return tool

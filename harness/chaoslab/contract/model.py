@@ -1,0 +1,116 @@
+"""What an agent promises, and what "bounded" means for it, as values.
+
+A contract is the team's word; a check never asks for more. Where no contract is given the
+weakest sensible one stands in, and the headline says so.
+
+>>> default_contract([ToolContract(name="refund")]).tools["refund"].promise
+'at-least-once'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Literal
+
+Promise = Literal["exactly-once", "at-most-once", "at-least-once"]
+Resume = Literal["self", "redelivery"]
+Role = Literal["keyed", "unkeyed", "long-running"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolContract:
+    """One tool: what its service offers, and what the agent promises over it.
+
+    `identity_fields` are the argument fields that make two requests the same action, whatever
+    the key or the wording; empty means all arguments. `compensate` names the tool that undoes
+    an effect, given its reference.
+    """
+
+    name: str
+    keys: bool = False
+    key_retention_ms: int = 86_400_000
+    lookup: bool = False
+    compensate: str = ""
+    identity_fields: tuple[str, ...] = ()
+    promise: Promise = "at-least-once"
+    long_running: bool = False
+
+    def roles(self) -> frozenset[Role]:
+        """The roles by which a packaged scenario may name this tool."""
+        out: set[Role] = {"keyed" if self.keys else "unkeyed"}
+        if self.long_running:
+            out.add("long-running")
+        return frozenset(out)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What "bounded" means. None: nothing was promised, so the check is not applicable.
+
+    Times are virtual in the simulator and wall time elsewhere; amplification is the tool
+    requests of the fault execution in percent of those without faults.
+    """
+
+    attempts_per_operation_max: int | None = None
+    failed_tasks_max: int | None = None
+    uncertain_tasks_max: int | None = None
+    recovery_ms_max: int | None = None
+    amplification_percent_max: int | None = None
+
+    def over(self, weaker: Limits, /) -> Limits:
+        """These numbers where they are given, else those of `weaker`.
+
+        >>> Limits(recovery_ms_max=5).over(Limits(recovery_ms_max=9, failed_tasks_max=1))
+        ... # doctest: +ELLIPSIS
+        Limits(...failed_tasks_max=1, ...recovery_ms_max=5, ...)
+        """
+        own = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(weaker, **{k: v for k, v in own.items() if v is not None})
+
+
+# What stands in where neither the contract nor the scenario gives a number.
+DEFAULT_LIMITS = Limits(
+    attempts_per_operation_max=5,
+    failed_tasks_max=0,
+    recovery_ms_max=120_000,
+    amplification_percent_max=400,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contract:
+    """The whole promise. `given` is False for the stand-in of a team that wrote none.
+
+    `fencing`: the agent passes its fence with every memory write of a session it leased.
+    `loss_ms_max`: a promotion may discard acknowledged local writes at most this old; None =
+    nothing promised. `required`: checks that must be proven (exit 3 where they are not).
+    """
+
+    tools: Mapping[str, ToolContract] = field(default_factory=dict)
+    resume: Resume = "redelivery"
+    fencing: bool = False
+    loss_ms_max: int | None = None
+    limits: Limits = Limits()
+    required: tuple[str, ...] = ()
+    ruleset: str = "2026.1"
+    name: str = ""
+    given: bool = True
+
+    def tool(self, name: str, /) -> ToolContract:
+        """The line for a tool; for one that the contract does not name, the weakest line."""
+        found = self.tools.get(name)
+        return found if found is not None else ToolContract(name=name)
+
+
+def default_contract(services: Iterable[ToolContract], /) -> Contract:
+    """At-least-once and redelivery: what may be asked of a team that promised nothing.
+
+    `services` says what the simulated services offer (keys, identity fields); only the promise
+    is replaced by the weakest one.
+    """
+    return Contract(
+        tools={t.name: replace(t, promise="at-least-once") for t in services},
+        given=False,
+        name="none (default)",
+    )

@@ -1,0 +1,74 @@
+"""JSON as evidence: one spelling per value, and no floats.
+
+Two histories are compared byte by byte, so a value has exactly one text: sorted keys, no
+spaces, no escapes beyond what JSON demands. Floats are refused since their text differs
+between machines; ratios are integers in this code base.
+
+>>> canonical({"b": 1, "a": [True, None]})
+'{"a":[true,null],"b":1}'
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias, Union
+
+from chaoslab.core.errors import UsageError
+
+Json: TypeAlias = Union[
+    None, bool, int, float, str, Sequence["Json"], Mapping[str, "Json"]
+]
+
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+)
+
+
+def canonical(value: Json, /) -> str:
+    """The one text of a JSON value. TypeError or ValueError where it is not JSON."""
+    return _ENCODER.encode(value)
+
+
+def digest(value: Json, /, *, size: int = 8) -> str:
+    """A short hexadecimal fingerprint of a JSON value; `size` in bytes.
+
+    >>> digest({"a": 1}) == digest({"a": 1})
+    True
+    """
+    return hashlib.blake2b(canonical(value).encode(), digest_size=size).hexdigest()
+
+
+def plain(value: object, /, *, where: str, depth: int = 0) -> Json:
+    """A deep copy made of plain dicts, lists, strings, integers, booleans and None.
+
+    Whatever an agent hands to the world passes through here, so that nothing in a history
+    can change afterwards. UsageError names the place of the first thing that is not JSON.
+
+    >>> plain({"a": (1, 2)}, where="args")
+    {'a': [1, 2]}
+    """
+    if value is None or isinstance(value, (bool, str)):
+        return value if type(value) in (bool, str, type(None)) else str(value)
+    if isinstance(value, int):
+        return int(value)
+    if depth > 40:
+        raise UsageError(f"{where} is nested deeper than 40 levels", hint="flatten it")
+    if isinstance(value, Mapping):
+        out: dict[str, Json] = {}
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise UsageError(
+                    f"{where} has a key that is no string", value=key, allowed="string keys"
+                )
+            out[str(key)] = plain(item, where=f"{where}.{key}", depth=depth + 1)
+        return out
+    if isinstance(value, (list, tuple)):
+        return [plain(v, where=f"{where}[{i}]", depth=depth + 1) for i, v in enumerate(value)]
+    raise UsageError(
+        f"{where} is not JSON without floats",
+        value=value,
+        allowed="None, bool, int, str, list, dict with string keys",
+        hint="pass amounts in the smallest unit as integers, times in ms or ns",
+    )

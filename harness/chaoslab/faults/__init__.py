@@ -1,0 +1,20 @@
+"""What can go wrong, where, and when: faults, sites, and the nemesis that strikes them."""
+
+from chaoslab.faults.model import KINDS, PHASES, PORTS, ROLES, Fault, Phase, Site, problem
+from chaoslab.faults.plan import Nemesis, Placed, at_port, matches, place
+
+__all__ = [
+    "KINDS",
+    "PHASES",
+    "PORTS",
+    "ROLES",
+    "Fault",
+    "Nemesis",
+    "Phase",
+    "Placed",
+    "Site",
+    "at_port",
+    "matches",
+    "place",
+    "problem",
+]

@@ -1,0 +1,239 @@
+"""Reads scenario and workload files, strictly: file, key, value, what was allowed, all at once.
+
+>>> from chaoslab.core.resources import resource_path
+>>> load_workload(resource_path("fixtures/workloads/support.toml")).name
+'support'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from chaoslab.contract.loader import limits_from, tool_from
+from chaoslab.core.errors import ScenarioError
+from chaoslab.core.resources import data_root, resource_path
+from chaoslab.core.tables import Problems, Table, load_toml
+from chaoslab.faults import KINDS, PHASES, Fault, problem
+from chaoslab.faults.model import SCOPES, TRAP_MODES
+from chaoslab.scenario.model import (
+    Regions,
+    Release,
+    Scenario,
+    Schedule,
+    Service,
+    Step,
+    TaskKind,
+    Use,
+    Workload,
+)
+
+FORMAT = 1
+NEEDS = ("wasm", "regions", "memory", "leases")
+BUILDS = ("abort", "unwind")
+
+
+def load_scenario(path: Path, /) -> Scenario:
+    """The scenario in a file. ScenarioError names every problem of the file at once."""
+    return scenario_from(load_toml(path, ScenarioError), str(path))
+
+
+def scenario_from(raw: Mapping[str, Any], file: str, /) -> Scenario:
+    """A scenario from parsed TOML; `file` is named in messages."""
+    problems = Problems(file)
+    top = Table(raw, problems)
+    top.format_is(FORMAT)
+    schedule = top.table("schedule")
+    scenario = Scenario(
+        name=top.text("name", must=True),
+        title=top.text("title", must=True),
+        family=top.text("family", must=True),
+        workload=_use(top.table("workload")),
+        heal_after_ms=schedule.integer("heal_after_ms", 120_000, least=1),
+        linger_ms=schedule.integer("linger_ms", 600_000),
+        schedule=_schedule(schedule),
+        faults=tuple(_fault(t) for t in top.tables("faults")),
+        regions=_regions(top.table("regions")),
+        operator=tuple(_release(t) for t in top.tables("operator")),
+        limits=limits_from(top.table("limits")),
+        needs=top.strings("needs"),
+        expect=top.text("expect", "valid"),
+    )
+    for need in scenario.needs:
+        if need not in NEEDS:
+            top.complain("needs", f"got {need!r} (str); allowed: {', '.join(NEEDS)}")
+    _cross_check(top, scenario)
+    top.close()
+    problems.raise_if_any(ScenarioError)
+    return scenario
+
+
+def _cross_check(top: Table, scenario: Scenario) -> None:
+    for number, fault in enumerate(scenario.faults):
+        if fault.scope == "region" and len(scenario.regions.names) < 2:
+            top.complain(
+                f"faults[{number}]", "scope = region needs two names in [regions]"
+            )
+    if any(f.kind == "partition" for f in scenario.faults) and len(scenario.regions.names) < 2:
+        top.complain("faults", "a partition needs two names in [regions]")
+    path = data_root() / "fixtures" / "workloads" / f"{scenario.workload.use}.toml"
+    if not path.is_file():
+        names = sorted(p.stem for p in path.parent.glob("*.toml"))
+        top.complain(
+            "workload.use", f"got {scenario.workload.use!r} (str); allowed: {', '.join(names)}"
+        )
+        return
+    kinds = load_workload(path).kinds
+    for name in scenario.workload.mix:
+        if name not in kinds:
+            top.complain("workload.mix", f"got {name!r} (str); allowed: {', '.join(kinds)}")
+
+
+def _use(table: Table) -> Use:
+    wasm = table.table("wasm")
+    builds = {name: wasm.text(name, "abort", among=BUILDS) for name in wasm.raw}
+    use = Use(
+        use=table.text("use", "support"),
+        sessions=table.integer("sessions", 2, least=1, most=10_000),
+        tasks=table.integer("tasks", 2, least=1, most=10_000),
+        mix=table.strings("mix"),
+        concurrent=table.boolean("concurrent"),
+        deliveries=table.integer("deliveries", 1, least=1, most=8),
+        rewords=table.boolean("rewords", True),
+        wasm=builds,
+    )
+    table.close()
+    return use
+
+
+def _schedule(table: Table) -> Schedule:
+    seeds = table.get("seeds")
+    if seeds is not None and (
+        not isinstance(seeds, list)
+        or not seeds
+        or not all(type(s) is int and 0 <= s < 2**63 for s in seeds)
+    ):
+        table.complain("seeds", "allowed: a list of integers of 0 or more")
+        seeds = None
+    choices = table.table("choices")
+    schedule = Schedule(
+        seeds=tuple(seeds or (0,)),
+        jitter_ms=table.integer("jitter_ms", 1, most=60_000),
+        choices={key: choices.integer(key, 0, most=255) for key in choices.raw},
+    )
+    table.close()
+    return schedule
+
+
+def _fault(table: Table) -> Fault:
+    phase = table.text("phase", among=PHASES)
+    if "phase" not in table.raw:
+        table.complain("phase", f"a fault without a phase is refused; allowed: {', '.join(PHASES)}")
+    fault = Fault(
+        at=table.text("at", must=True),
+        phase=phase,
+        kind=table.text("kind", among=tuple(KINDS), must=True),
+        session=table.text("session"),
+        task=table.text("task"),
+        marker=table.text("marker"),
+        attempt=table.integer("attempt", 1, least=1),
+        after_items=table.integer("after_items", 0),
+        for_ms=table.maybe_integer("for_ms", least=1),
+        scope=table.text("scope", "process", among=SCOPES),
+        mode=table.text("mode", "panic", among=TRAP_MODES),
+        every=table.boolean("every"),
+    )
+    table.close()
+    if fault.at and fault.phase and fault.kind:
+        found = problem(fault)
+        if found:
+            table.complain("", f"{found}; {_allowed(fault)}")
+    return fault
+
+
+def _allowed(fault: Fault) -> str:
+    if fault.kind in KINDS:
+        phases = [p for p in PHASES if p in KINDS[fault.kind][0]]
+        return f"allowed for {fault.kind}: {', '.join(phases)}"
+    return f"allowed: {', '.join(KINDS)}"
+
+
+def _regions(table: Table) -> Regions:
+    plain = Regions()
+    names = table.strings("names", plain.names)
+    if not names or len(set(names)) != len(names) or len(names) > 5:
+        table.complain("names", "allowed: one to five different names")
+        names = plain.names
+    numbers = {
+        f.name: table.integer(f.name, getattr(plain, f.name), least=1 if "_after" in f.name else 0)
+        for f in fields(Regions)
+        if f.name.endswith("_ms")
+    }
+    regions = Regions(
+        names=names,
+        active=table.text("active", plain.active, among=("primary", "all")),
+        processes=table.integer("processes", 1, least=1, most=8),
+        **numbers,
+    )
+    table.close()
+    return regions
+
+
+def _release(table: Table) -> Release:
+    release = Release(session=table.text("release", must=True), at_ms=table.integer("at_ms", 0))
+    table.close()
+    return release
+
+
+def load_workload(path: Path, /) -> Workload:
+    """The workload in a file. ScenarioError names every problem of the file at once."""
+    problems = Problems(str(path))
+    top = Table(load_toml(path, ScenarioError), problems)
+    top.format_is(FORMAT)
+    services = top.table("tools")
+    kinds = top.table("tasks")
+    workload = Workload(
+        name=top.text("name", path.stem),
+        services={name: _service(name, services.table(name)) for name in services.raw},
+        kinds={name: _kind(name, kinds.table(name)) for name in kinds.raw},
+    )
+    for kind in workload.kinds.values():
+        for step in kind.plan:
+            if step.tool not in workload.services:
+                kinds.complain(kind.name, f"its plan calls an unknown tool {step.tool!r}")
+    if not workload.kinds:
+        top.complain("tasks", "is missing; allowed: at least one [tasks.NAME]")
+    top.close()
+    problems.raise_if_any(ScenarioError)
+    return workload
+
+
+def find_workload(name: str, /) -> Workload:
+    """A packaged workload by name."""
+    return load_workload(resource_path(f"fixtures/workloads/{name}.toml"))
+
+
+def _service(name: str, table: Table) -> Service:
+    duration = table.integer("duration_ms", 0)
+    wasm = table.text("wasm")
+    return Service(contract=tool_from(name, table), duration_ms=duration, wasm=wasm)
+
+
+def _kind(name: str, table: Table) -> TaskKind:
+    steps = []
+    for part in table.tables("plan"):
+        args = part.table("args")
+        steps.append(Step(tool=part.text("tool", must=True), args=dict(args.raw)))
+        part.close()
+    data = table.table("data")
+    kind = TaskKind(
+        name=name,
+        prompt=table.text("prompt", must=True),
+        data=dict(data.raw),
+        plan=tuple(steps),
+        answer=table.text("answer", "Done."),
+    )
+    table.close()
+    return kind

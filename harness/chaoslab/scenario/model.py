@@ -1,0 +1,124 @@
+"""A scenario as values: the workload, the faults, and everything a shrunk case must say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from chaoslab.contract import Limits, ToolContract
+from chaoslab.core.jsons import Json
+from chaoslab.faults import Fault
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A simulated tool: what its service offers, how long it works, and, for a Wasm tool, the
+    module in which it runs."""
+
+    contract: ToolContract
+    duration_ms: int = 0
+    wasm: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One tool call of a plan; argument templates in braces."""
+
+    tool: str
+    args: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskKind:
+    """A kind of task: what is asked, what comes with it, and what the model will do."""
+
+    name: str
+    prompt: str
+    data: Mapping[str, Json]
+    plan: tuple[Step, ...]
+    answer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """The services and the kinds of task of a simulated business."""
+
+    name: str
+    services: Mapping[str, Service]
+    kinds: Mapping[str, TaskKind]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """How a scenario uses its workload.
+
+    `mix` cycles over the kinds of task within a session. `concurrent` hands out all tasks of a
+    session at once, else each after the outcome of the one before. `deliveries` hands each task
+    out so many times at once. `rewords` lets the model vary free text when it is asked again.
+    """
+
+    use: str = "support"
+    sessions: int = 2
+    tasks: int = 2
+    mix: tuple[str, ...] = ()
+    concurrent: bool = False
+    deliveries: int = 1
+    rewords: bool = True
+    wasm: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """Seeds that are run where the user names none; jitter of the simulated network; and
+    recorded choices, by which a shrunk schedule is said."""
+
+    seeds: tuple[int, ...] = (0,)
+    jitter_ms: int = 1
+    choices: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Regions:
+    """Where processes and memory live. `active` is `primary` (the others stand by) or `all`.
+
+    `failover_after_ms`: a region or process that does not answer for so long is given up.
+    """
+
+    names: tuple[str, ...] = ("home",)
+    active: str = "primary"
+    processes: int = 1
+    lag_ms: int = 50
+    failover_after_ms: int = 3_000
+    restart_after_ms: int = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """The operator lets a quarantined session go."""
+
+    session: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """The test. `expect` is `valid`, or the id of the check that must be broken."""
+
+    name: str
+    title: str
+    family: str
+    workload: Use = Use()
+    schedule: Schedule = Schedule()
+    faults: tuple[Fault, ...] = ()
+    regions: Regions = Regions()
+    operator: tuple[Release, ...] = ()
+    limits: Limits = Limits()
+    needs: tuple[str, ...] = ()
+    expect: str = "valid"
+    heal_after_ms: int = 120_000
+    linger_ms: int = 600_000
+
+    @property
+    def id(self) -> str:
+        """`family/name`, by which commands and results speak of it."""
+        return f"{self.family}/{self.name}"
