@@ -16,6 +16,7 @@ import sys
 import traceback
 import types
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,6 @@ class AgentSource:
         self._factory = factory
         self._path = _existing(location) if _is_path(location) else None
         self._module = "" if self._path else location
-        self._code: types.CodeType | None = None
 
     @property
     def path(self) -> Path | None:
@@ -85,17 +85,11 @@ class AgentSource:
         _forget_below(folder)
         if folder not in sys.path:
             sys.path.insert(0, folder)
-        if self._code is None:
-            try:
-                self._code = compile(path.read_bytes(), str(path), "exec")
-            except (SyntaxError, ValueError) as error:
-                line = getattr(error, "lineno", "?")
-                raise AdapterError(f"{path}, line {line}: {error}", hint="mend the file") from None
+        code = _compiled(path, path.read_bytes())
         name = f"chaoslab_agent_{digest(str(path))}"
         module = types.ModuleType(name)
         module.__file__ = str(path)
         sys.modules[name] = module
-        code = self._code
         before = set(sys.modules)
         self._run("importing it raised", lambda: exec(code, module.__dict__))
         _remember_below(folder, before)
@@ -118,6 +112,15 @@ class AgentSource:
                 f"{self.name}: {what} {type(error).__name__}: {error} ({_place(error)})",
                 hint="mend the agent, or install what it imports into this environment",
             ) from error
+
+
+@lru_cache(maxsize=64)
+def _compiled(path: Path, source: bytes) -> types.CodeType:
+    try:
+        return compile(source, str(path), "exec")
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", "?")
+        raise AdapterError(f"{path}, line {line}: {error}", hint="mend the file") from None
 
 
 def _accepts(agent: str, name: str, method: Any, count: int) -> None:

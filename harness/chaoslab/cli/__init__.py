@@ -1,0 +1,5 @@
+"""The `chaoslab` command."""
+
+from chaoslab.cli.main import main
+
+__all__ = ["main"]

@@ -6,10 +6,10 @@ since a delayed request can still commit after the look-up said no.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from chaoslab.contract.model import Contract, Limits, Promise, Resume, ToolContract
 from chaoslab.core.errors import ContractError
@@ -20,16 +20,29 @@ PROMISES = ("exactly-once", "at-most-once", "at-least-once")
 RULESETS = ("2026.1",)
 
 
-def load_contract(path: Path, /, *, check_ids: Collection[str] = ()) -> Contract:
-    """The contract in a file. ContractError names every problem of the file at once."""
+def raw_contract(path: Path, /) -> Mapping[str, Any] | None:
+    """The contract's table in a file; None for a pyproject.toml that has none."""
     raw = load_toml(path, ContractError)
     if path.name == "pyproject.toml":
-        raw = raw.get("tool", {}).get("chaoslab", {})
-    problems = Problems(str(path))
+        found = raw.get("tool", {}).get("chaoslab")
+        return found if isinstance(found, Mapping) else None
+    return raw
+
+
+def load_contract(path: Path, /, *, check_ids: Collection[str] = ()) -> Contract:
+    """The contract in a file. ContractError names every problem of the file at once."""
+    return contract_from(raw_contract(path) or {}, str(path), check_ids=check_ids)
+
+
+def contract_from(
+    raw: Mapping[str, Any], file: str, /, *, check_ids: Collection[str] = ()
+) -> Contract:
+    """A contract from its table; `file` is named in messages."""
+    problems = Problems(file)
     table = Table(raw, problems)
     table.format_is(FORMAT)
     contract = Contract(
-        name=table.text("name", path.stem),
+        name=table.text("name", Path(file).stem),
         tools={t.name: t for t in _tools(table)},
         resume=cast(Resume, table.text("resume", "redelivery", among=("self", "redelivery"))),
         fencing=table.boolean("fencing"),
@@ -66,9 +79,7 @@ def _tools(table: Table) -> list[ToolContract]:
                 "at-most-once / at-least-once",
             )
         if tool.compensate and tool.compensate not in group.raw:
-            group.complain(
-                name, f"compensate names no tool of this contract: {tool.compensate!r}"
-            )
+            group.complain(name, f"compensate names no tool of this contract: {tool.compensate!r}")
         out.append(tool)
     return out
 

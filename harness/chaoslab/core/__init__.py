@@ -1,0 +1,1 @@
+"""What everything stands on: errors, JSON, numbers from seeds, the clock, packaged files."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 # The simulator's guard replaces time.monotonic_ns and its like while an agent runs, so the
 # real functions are kept under names of our own.
@@ -22,9 +22,9 @@ def monotonic_ns() -> int:
 
 def utc_stamp() -> str:
     """Now, as a folder name: 20260131-235959."""
-    return datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
+    return datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
 
 
 def utc_iso() -> str:
     """Now, in ISO 8601 with seconds."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

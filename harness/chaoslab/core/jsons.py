@@ -13,22 +13,28 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias, Union
+from typing import TypeAlias
 
 from chaoslab.core.errors import UsageError
 
-Json: TypeAlias = Union[
-    None, bool, int, float, str, Sequence["Json"], Mapping[str, "Json"]
-]
+Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
 
 _ENCODER = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
 )
 
 
+# The encoder's own C part, made once instead of at each call; a third of the cost of an entry.
+_CHUNKS = json.encoder.c_make_encoder(  # type: ignore[attr-defined]
+    None, _ENCODER.default, json.encoder.encode_basestring, None, ":", ",", True, False, False
+)
+
+
 def canonical(value: Json, /) -> str:
     """The one text of a JSON value. TypeError or ValueError where it is not JSON."""
-    return _ENCODER.encode(value)
+    if type(value) is str:
+        return _ENCODER.encode(value)
+    return "".join(_CHUNKS(value, 0))
 
 
 def digest(value: Json, /, *, size: int = 8) -> str:

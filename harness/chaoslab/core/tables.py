@@ -8,8 +8,9 @@ collected, so that a person mends a file once and not line after line.
 >>> table.integer("seed", 0, least=0)
 0
 >>> table.close()
->>> print("; ".join(problems.lines))
-seed: got -1 (int); allowed: an integer of 0 or more; sed: unknown key; did you mean seed?; allowed: seed
+>>> print("\n".join(problems.lines))
+seed: got -1 (int); allowed: an integer of 0 or more
+sed: unknown key; did you mean seed?; allowed: seed
 """
 
 from __future__ import annotations
@@ -80,9 +81,7 @@ class Table:
             return default
         return value
 
-    def integer(
-        self, key: str, default: int, *, least: int = 0, most: int = 2**62
-    ) -> int:
+    def integer(self, key: str, default: int, *, least: int = 0, most: int = 2**62) -> int:
         """An integer within bounds."""
         found = self.maybe_integer(key, least=least, most=most)
         return default if found is None else found
@@ -134,9 +133,7 @@ class Table:
         if not isinstance(value, list) or not all(isinstance(v, Mapping) for v in value):
             self._bad(key, value, f"a list of tables [[{self._where(key)}]]")
             return []
-        return [
-            Table(v, self.problems, f"{self._where(key)}[{i}]") for i, v in enumerate(value)
-        ]
+        return [Table(v, self.problems, f"{self._where(key)}[{i}]") for i, v in enumerate(value)]
 
     def close(self) -> None:
         """Complains of every key that nobody asked for."""
@@ -171,5 +168,3 @@ def load_toml(path: Path, error: type[ChaosError], /) -> dict[str, Any]:
         raise error(f"{path} is not TOML: {failure}", hint="mend that line") from None
     except OSError as failure:
         raise error(f"{path} cannot be read: {failure.strerror}") from None
-
-

@@ -136,9 +136,7 @@ def _place_problem(fault: Fault) -> str:
         return "after_items goes with phase mid-write alone"
     if fault.phase not in KINDS[fault.kind][0]:
         return f"{fault.kind} cannot strike {fault.phase}"
-    if fault.kind == "trap" and (
-        not fault.at.startswith("wasm") or fault.at == "wasm.instantiate"
-    ):
+    if fault.kind == "trap" and (not fault.at.startswith("wasm") or fault.at == "wasm.instantiate"):
         return f"trap happens inside a Wasm guest (at = wasm:*), not at {fault.at}"
     if fault.kind == "trap" and fault.mode not in TRAP_MODES:
         return f"there is no trap mode {fault.mode!r}"

@@ -5,4 +5,15 @@ from chaoslab.history.op import Op, OpType
 from chaoslab.history.recorder import Recorder
 from chaoslab.history.view import Operation, View, tool_of
 
-__all__ = ["FORMAT", "Op", "OpType", "Operation", "Recorder", "Stored", "View", "Writer", "read", "tool_of"]
+__all__ = [
+    "FORMAT",
+    "Op",
+    "OpType",
+    "Operation",
+    "Recorder",
+    "Stored",
+    "View",
+    "Writer",
+    "read",
+    "tool_of",
+]

@@ -26,9 +26,7 @@ from chaoslab.core.errors import FormatError
 from chaoslab.core.jsons import Json, canonical
 
 OpType = Literal["invoke", "ok", "fail", "info", "commit", "event"]
-OP_TYPES: Final[frozenset[str]] = frozenset(
-    ("invoke", "ok", "fail", "info", "commit", "event")
-)
+OP_TYPES: Final[frozenset[str]] = frozenset(("invoke", "ok", "fail", "info", "commit", "event"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

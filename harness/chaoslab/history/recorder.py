@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from chaoslab.core.errors import LabError
 from chaoslab.core.jsons import Json
 from chaoslab.history.jsonl import Writer
 from chaoslab.history.op import Op, OpType
@@ -19,11 +20,14 @@ from chaoslab.history.op import Op, OpType
 class Recorder:
     """The only way into a history."""
 
-    __slots__ = ("_now_ns", "_writer", "ops")
+    __slots__ = ("_limit", "_now_ns", "_writer", "ops")
 
-    def __init__(self, writer: Writer, now_ns: Callable[[], int]) -> None:
+    def __init__(
+        self, writer: Writer, now_ns: Callable[[], int], *, limit: int = 2_000_000
+    ) -> None:
         self._writer = writer
         self._now_ns = now_ns
+        self._limit = limit
         self.ops: list[Op] = []
 
     def add(
@@ -41,7 +45,9 @@ class Recorder:
         attempt: int = 0,
         key: str | None = None,
     ) -> int:
-        """Records one entry now and returns its number."""
+        """Records one entry now and returns its number. LabError where somebody floods it."""
+        if len(self.ops) >= self._limit:
+            raise LabError("the history is full", value=self._limit, hint="the agent floods it")
         op = Op(
             index=len(self.ops),
             time_ns=self._now_ns(),

@@ -1,0 +1,1 @@
+"""How results are shown: the table, the reasons, the one-sentence answer."""

@@ -73,9 +73,7 @@ def scenario_from(raw: Mapping[str, Any], file: str, /) -> Scenario:
 def _cross_check(top: Table, scenario: Scenario) -> None:
     for number, fault in enumerate(scenario.faults):
         if fault.scope == "region" and len(scenario.regions.names) < 2:
-            top.complain(
-                f"faults[{number}]", "scope = region needs two names in [regions]"
-            )
+            top.complain(f"faults[{number}]", "scope = region needs two names in [regions]")
     if any(f.kind == "partition" for f in scenario.faults) and len(scenario.regions.names) < 2:
         top.complain("faults", "a partition needs two names in [regions]")
     path = data_root() / "fixtures" / "workloads" / f"{scenario.workload.use}.toml"

@@ -31,7 +31,7 @@ Place = Literal["primary", "replica"]
 Durability = Literal["local", "quorum"]
 
 
-class Any_:  # noqa: N801 - a sentinel's type, not a name to use
+class Any_:
     """The type of `ANY`: write whatever version stands there."""
 
     __slots__ = ()
@@ -41,7 +41,7 @@ class Any_:  # noqa: N801 - a sentinel's type, not a name to use
 
 
 ANY: Final = Any_()
-Expect: TypeAlias = Version | None | Any_  # None: the item must not exist yet
+Expect: TypeAlias = Version | Any_ | None  # None: the item must not exist yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

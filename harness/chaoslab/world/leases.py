@@ -64,6 +64,4 @@ class LeaseService:
             call=caller.call,
             marker=session,
         )
-        return Lease(
-            session=session, fence=grant.fence, expires_ms=grant.expires_ns // 1_000_000
-        )
+        return Lease(session=session, fence=grant.fence, expires_ms=grant.expires_ns // 1_000_000)

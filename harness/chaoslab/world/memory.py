@@ -167,9 +167,7 @@ class MemoryService:
             call=caller.call,
             marker=id,
         )
-        row = Row(
-            id, value.get("value"), version, expires_ns, op, caller.now_ns, "erased" in value
-        )
+        row = Row(id, value.get("value"), version, expires_ns, op, caller.now_ns, "erased" in value)
         copy.put(row)
         copy.log.append(row)
         if fence is not None:

@@ -36,6 +36,7 @@ class ModelService:
         self._scripts = {s.prompt: s for s in scripts}
         self._rewords = rewords
         self._asked: dict[str, int] = {}
+        self._found: dict[str, Script | None] = {}
 
     def apply(
         self, messages: Sequence[Mapping[str, Any]], tools: Sequence[str], mishap: str = ""
@@ -51,7 +52,9 @@ class ModelService:
         if mishap == "truncated":
             return ModelReply(text=reply.text[: len(reply.text) // 2], finish="truncated")
         if mishap and reply.tool_calls:
-            return ModelReply(tool_calls=(_spoil(reply.tool_calls[0], mishap),), finish="tool-calls")
+            return ModelReply(
+                tool_calls=(_spoil(reply.tool_calls[0], mishap),), finish="tool-calls"
+            )
         return reply
 
     def _answer(self, messages: Sequence[Mapping[str, Any]], name: str, nth: int) -> ModelReply:
@@ -81,12 +84,13 @@ class ModelService:
             content = message.get("content")
             if message.get("role") != "user" or not isinstance(content, str):
                 continue
-            exact = self._scripts.get(content)
-            if exact is not None:
-                return index, exact
-            for prompt, script in self._scripts.items():
-                if prompt in content:
-                    return index, script
+            if content not in self._found:
+                self._found[content] = self._scripts.get(content) or next(
+                    (s for prompt, s in self._scripts.items() if prompt in content), None
+                )
+            script = self._found[content]
+            if script is not None:
+                return index, script
         return None
 
 

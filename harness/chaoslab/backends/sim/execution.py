@@ -1,6 +1,6 @@
 """One execution in the simulator, from the first task to the final readings.
 
-    tasks ▸ faults strike ▸ settled or out of time ▸ heal ▸ settled ▸ linger ▸ stop ▸ final reads
+tasks ▸ faults strike ▸ settled or out of time ▸ heal ▸ settled ▸ linger ▸ stop ▸ final reads
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from chaoslab.backends.sim.hub import MS, Hub
 from chaoslab.backends.sim.loop import SimLoop
 from chaoslab.backends.sim.supervisor import Supervisor
 from chaoslab.contract import Contract, default_contract
-
 from chaoslab.core.jsons import Json
 from chaoslab.history import Writer
 from chaoslab.scenario import Workload
@@ -129,8 +128,7 @@ def _final(hub: Hub, supervisor: Supervisor) -> None:
     ]
     hub.recorder.add("event", "final.memory", {"items": items})
     outcomes: dict[str, Json] = {
-        name: None if w.outcome is None else w.outcome.status
-        for name, w in supervisor.work.items()
+        name: None if w.outcome is None else w.outcome.status for name, w in supervisor.work.items()
     }
     hub.recorder.add("event", "lab.end", {"outcomes": outcomes})
 
@@ -154,6 +152,3 @@ def _end(hub: Hub, supervisor: Supervisor, writer: Writer, leaks: Leaks) -> Exec
         notes=tuple(hub.notes),
         virtual_ms=hub.loop.now_ns // MS,
     )
-
-
-

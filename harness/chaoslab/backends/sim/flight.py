@@ -67,8 +67,8 @@ class Flight:
         "_timer",
         "arrived",
         "call",
-        "done",
         "doing",
+        "done",
         "future",
         "index",
         "name",
@@ -155,9 +155,7 @@ class Flight:
         return found
 
     def _note_strike(self, one: Placed, phase: str) -> None:
-        self._hub.strike(
-            one, phase=phase, site=self.site, call=self.index, process=self.process.id
-        )
+        self._hub.strike(one, phase=phase, site=self.site, call=self.index, process=self.process.id)
 
     def _hurt(self, one: Placed) -> None:
         """The faults that hit the process or its region, whatever the call."""

@@ -35,7 +35,9 @@ _LOADING = _PACKAGE + "adapters" + os.sep
 
 _CLOCK = "world.clock.now_ms() or await world.clock.sleep(ms)"
 _RANDOM = "world.random, which follows the seed"
-_THREAD = "asyncio tasks; an agent that needs threads or processes needs a backend of real processes"
+_THREAD = (
+    "asyncio tasks; an agent that needs threads or processes needs a backend of real processes"
+)
 
 
 _ABSENT = object()

@@ -74,7 +74,7 @@ class Hub:
         self.spec = spec
         self.loop = loop
         self.cast = cast
-        self.recorder = Recorder(writer, lambda: loop.now_ns)
+        self.recorder = Recorder(writer, lambda: loop.now_ns, limit=spec.ops_max * 2)
         self.choices = Choices(seed=spec.seed, recorded=spec.choices)
         self.nemesis = Nemesis(spec.placed, spec.contract)
         self.leases = LeaseService(self.recorder)
@@ -84,9 +84,7 @@ class Hub:
         )
         self.tools = ToolService(spec.contract, self.recorder)
         self.network = NetworkService(self.recorder)
-        self.model = ModelService(
-            spec.seed, cast.scripts, rewords=spec.scenario.workload.rewords
-        )
+        self.model = ModelService(spec.seed, cast.scripts, rewords=spec.scenario.workload.rewords)
         self.processes: list[Process] = []
         self.held: list[tuple[int, Callable[[], None]]] = []
         self.overtaken: dict[str, list[Callable[[], None]]] = {}
@@ -104,9 +102,7 @@ class Hub:
         """The exact place of a call that begins now."""
         name = (doing.session, doing.task, port, marker)
         nth = self._attempts[name] = self._attempts.get(name, 0) + 1
-        site = Site(
-            session=doing.session, task=doing.task, port=port, marker=marker, attempt=nth
-        )
+        site = Site(session=doing.session, task=doing.task, port=port, marker=marker, attempt=nth)
         self.sites[site] = None
         return site
 
@@ -210,9 +206,7 @@ class Hub:
         if not process.alive or process.parked is not None:
             return
         process.parked = []
-        self.recorder.add(
-            "event", "process.pause", {"region": process.region}, process=process.id
-        )
+        self.recorder.add("event", "process.pause", {"region": process.region}, process=process.id)
         if for_ms is not None:
             self.after(for_ms, f"~resume/{process.id}", lambda: self.resume(process))
         self.supervisor.suspect_later(process)

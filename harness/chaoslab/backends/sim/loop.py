@@ -69,7 +69,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self.now_ns = 0
         self._events: list[tuple[int, int, str, int, Event | asyncio.TimerHandle]] = []
         self._sequence = 0
-        self.set_task_factory(self._make_task)  # type: ignore[arg-type]
+        self.set_task_factory(self._make_task)
         self.set_exception_handler(lambda loop, context: None)
 
     # -- asyncio's side
@@ -115,7 +115,7 @@ class SimLoop(asyncio.BaseEventLoop):
     ) -> asyncio.Task[Any]:
         context = options.get("context")
         self._sequence += 1
-        task: asyncio.Task[Any] = SimTask(coro, loop=loop, **options)  # type: ignore[arg-type]
+        task: asyncio.Task[Any] = SimTask(coro, loop=loop, **options)
         task._number = self._sequence  # type: ignore[attr-defined]
         owner = CURRENT.get() if context is None else context.get(CURRENT)
         if owner is not None:

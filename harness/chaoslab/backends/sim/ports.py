@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from chaoslab.backends.sim.flight import Call, Flight
 from chaoslab.backends.sim.hub import DOING, MS, Doing, Hub, Process
+from chaoslab.backends.sim.wasm import SimWasm
 from chaoslab.contract import marker_of
 from chaoslab.core.errors import AgentBroke, UsageError
 from chaoslab.core.jsons import Json, plain
@@ -385,8 +386,6 @@ class SimWorld:
     """Everything around one incarnation."""
 
     def __init__(self, hub: Hub, process: Process) -> None:
-        from chaoslab.backends.sim.wasm import SimWasm
-
         self._hub = hub
         self.process = process.id
         self.region = process.region

@@ -59,6 +59,7 @@ class Supervisor:
             for task in tasks:
                 self.work[task.id] = Work(task=task, number=number)
                 number += 1
+        self._open = number  # tasks without an outcome
         hub.supervisor = self
 
     # -- processes
@@ -110,9 +111,7 @@ class Supervisor:
         )
         if named:
             tasks: list[Json] = sorted(named)
-            self.hub.recorder.add(
-                "event", "process.recovers", {"tasks": tasks}, process=process.id
-            )
+            self.hub.recorder.add("event", "process.recovers", {"tasks": tasks}, process=process.id)
         for name in named:
             work = self.work.get(name)
             if work is not None and work.outcome is None and process not in work.holders:
@@ -125,7 +124,7 @@ class Supervisor:
     def _boot_failed(self, process: Process, error: BaseException) -> None:
         self._note(f"{process.id}: start or recover raised", error)
         count = self._boots[process.region] = self._boots.get(process.region, 0) + 1
-        if not isinstance(error, WorldError) and count > 2 or count > _BOOTS_MAX:
+        if (not isinstance(error, WorldError) and count > 2) or count > _BOOTS_MAX:
             self.hub.broke.append(
                 f"the agent does not start: {type(error).__name__}: {error} ({place(error)})"
             )
@@ -151,7 +150,10 @@ class Supervisor:
             if process in work.holders:
                 work.holders.remove(process)
                 if work.outcome is None and not work.holders:
-                    self._hand_out(work)
+                    work.waiting = True
+                    # An agent that resumes by itself is asked first, when its next process is up.
+                    if self.hub.spec.contract.resume != "self":
+                        self._assign(work)
 
     # -- regions
 
@@ -284,6 +286,8 @@ class Supervisor:
 
     def _raised(self, work: Work, process: Process, error: BaseException) -> None:
         name = type(error).__name__
+        if isinstance(error, MemoryError):
+            self.hub.broke.append(f"the agent ran out of memory ({place(error)})")
         work.raised = f"{name}: {error} ({place(error)})"
         self._note(f"{work.task.id}: the handler raised", error)
         self.hub.recorder.add(
@@ -353,6 +357,7 @@ class Supervisor:
         )
         if counted:
             work.outcome = outcome
+            self._open -= 1
             work.waiting = False
             self._next_of_session(work)
         elif not final:
@@ -381,9 +386,8 @@ class Supervisor:
     @property
     def settled(self) -> bool:
         """Every task has an outcome, and nobody who could act waits for an answer."""
-        return (
-            all(w.outcome is not None for w in self.work.values())
-            and not any(p.flights for p in self.hub.processes if p.alive and p.parked is None)
+        return not self._open and (
+            not any(p.flights for p in self.hub.processes if p.alive and p.parked is None)
             and not any(
                 w.holders and any(h.alive and h.parked is None for h in w.holders)
                 for w in self.work.values()
@@ -483,6 +487,3 @@ def outcome_json(outcome: Any, /) -> dict[str, Json]:
         "claims": claims,
         "reason": str(outcome.reason),
     }
-
-
-

@@ -1,0 +1,38 @@
+# Two commands do everything: `make chaos` (the main job) and `make test`.
+# Both make .venv by themselves; nothing else needs to be installed by hand.
+.DEFAULT_GOAL := help
+.PHONY: help chaos demo test check bench wasm clean
+
+VENV := .venv
+BIN  := $(VENV)/bin
+RUN  := $(BIN)/chaoslab
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+$(VENV)/.ready: pyproject.toml .ci/venv .ci/constraints.txt
+	@sh .ci/venv $(VENV)
+
+chaos: $(VENV)/.ready ## the whole matrix on the reference agent, planted bugs included (RESUME=1 goes on)
+	@$(RUN) run matrix --planted $(if $(RESUME),--resume) $(ARGS)
+
+demo: $(VENV)/.ready ## an agent charges a card twice, and why
+	@$(RUN) demo
+
+test: $(VENV)/.ready ## all tests, in parallel
+	@$(BIN)/python -m pytest -n auto $(ARGS)
+
+check: $(VENV)/.ready ## types, style, layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(VENV)/.ready ## the numbers of this machine, as ratios
+	@$(BIN)/python tests/bench/bench.py
+
+wasm: ## rebuild the Wasm modules and compare them with the committed ones
+	@sh wasm_targets/build.sh --check
+
+clean: ## removes what make made
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -1,0 +1,229 @@
+"""`limits.*`: errors may happen; these checks say whether they stayed bounded.
+
+A number that nobody gave was not promised, so its check is not applicable. One thing is never
+negotiable: every task that was handed out ends in an outcome, be it "failed".
+
+>>> from chaoslab.contract import Contract, Limits
+>>> from chaoslab.history import Op, View
+>>> ops = [Op(index=n, time_ns=n, type="invoke", f="tools.pay", marker="o-1", task="t1",
+...           attempt=n + 1) for n in range(3)]
+>>> limits = Limits(attempts_per_operation_max=2)
+>>> found = ATTEMPTS(Evidence(history=View(ops), contract=Contract(), limits=limits))
+>>> [(v.code, v.explanation) for v in found.violations]
+[('too-many-attempts', 't1 asked for pay o-1 3 times; at most 2 was promised')]
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from chaoslab.check.facts import NO_END, Facts, TaskFacts, recognisable
+from chaoslab.check.model import Check, Evidence, Finding, Violation, conclude, indexes, plural
+from chaoslab.history import Op
+
+ATTEMPTS_ID = "limits.attempts"
+TASKS_ID = "limits.tasks"
+RECOVERY_ID = "limits.recovery"
+AMPLIFICATION_ID = "limits.amplification"
+
+_MS: Final = 1_000_000
+# These hit everything that a process has in hand, not only the call they strike.
+_WIDE: Final = frozenset(("crash", "pause", "partition"))
+
+
+def _attempts(evidence: Evidence) -> Finding:
+    limit = evidence.limits.attempts_per_operation_max
+    if limit is None:
+        return _no_limit(ATTEMPTS_ID, "attempts_per_operation_max")
+    facts = evidence.facts
+    counts: dict[tuple[str, str, str, str], list[Op]] = {}
+    for key, entry in facts.operations.items():
+        for op in entry.attempts:
+            if recognisable(op):
+                export = str(op.get("export", "")) if op.f.startswith("wasm.") else ""
+                row = (facts.task_of(key[0], op), *key, export)
+                counts.setdefault(row, []).append(op)
+    found = [
+        Violation(
+            check=ATTEMPTS_ID,
+            code="too-many-attempts",
+            subject=f"{tool} {marker}",
+            explanation=f"{task or 'the agent'} asked for {tool} {marker} {len(tries)} times; "
+            f"at most {limit} was promised",
+            witness=indexes(op.index for op in tries[: limit + 1]),
+            tool=tool,
+        )
+        for (task, tool, marker, _), tries in counts.items()
+        if len(tries) > limit
+    ]
+    return conclude(
+        ATTEMPTS_ID,
+        found,
+        looked_at=len(counts),
+        things="operations",
+        nothing="no tool was asked for anything",
+    )
+
+
+def _tasks(evidence: Evidence) -> Finding:
+    facts, limits = evidence.facts, evidence.limits
+    found = []
+    open_tasks = [t for t in facts.tasks.values() if t.outcome is None and t.submits]
+    if facts.ended:
+        found += [
+            Violation(
+                check=TASKS_ID,
+                code="no-outcome",
+                subject=task.id,
+                explanation=f"{task.id} was handed out {plural(len(task.submits), 'time')} and "
+                "has no outcome at the end",
+                witness=indexes(task.submits[-1].index),
+            )
+            for task in open_tasks
+        ]
+    found += _too_many(facts, "failed", limits.failed_tasks_max)
+    found += _too_many(facts, "uncertain", limits.uncertain_tasks_max)
+    return conclude(
+        TASKS_ID,
+        found,
+        looked_at=len(facts.tasks),
+        things="tasks",
+        nothing="no task was handed out",
+        missing=NO_END if open_tasks and not facts.ended else "",
+    )
+
+
+def _too_many(facts: Facts, status: str, limit: int | None) -> list[Violation]:
+    if limit is None:
+        return []
+    ended = [t.outcome for t in facts.tasks.values() if t.outcome and t.status == status]
+    if len(ended) <= limit:
+        return []
+    return [
+        Violation(
+            check=TASKS_ID,
+            code=f"too-many-{status}",
+            subject=status,
+            explanation=f"{plural(len(ended), 'task')} ended as {status}; at most {limit} was "
+            "promised",
+            witness=indexes(op.index for op in ended[: limit + 1]),
+            anomaly=status,
+        )
+    ]
+
+
+def _recovery(evidence: Evidence) -> Finding:
+    limit = evidence.limits.recovery_ms_max
+    if limit is None:
+        return _no_limit(RECOVERY_ID, "recovery_ms_max")
+    facts = evidence.facts
+    worst: tuple[int, Op, Op] | None = None
+    strikes = looked_at = 0
+    missing = ""
+    for strike in _strikes(facts):
+        strikes += 1
+        for task in _affected(facts, strike):
+            if task.outcome is None:
+                missing = f"{task.id} was struck and has no outcome"
+                continue
+            looked_at += 1
+            took_ms = (task.outcome.time_ns - strike.time_ns) // _MS
+            if worst is None or took_ms > worst[0]:
+                worst = (took_ms, strike, task.outcome)
+    found = []
+    if worst is not None and worst[0] > limit:
+        took_ms, strike, outcome = worst
+        found.append(
+            Violation(
+                check=RECOVERY_ID,
+                code="too-slow",
+                subject=outcome.task,
+                explanation=f"{outcome.task} had its outcome {took_ms} ms after the strike; at "
+                f"most {limit} ms was promised",
+                witness=indexes(strike.index, outcome.index),
+                anomaly=str(strike.get("kind") or strike.f),
+            )
+        )
+    return conclude(
+        RECOVERY_ID,
+        found,
+        looked_at=looked_at,
+        things="struck tasks",
+        nothing="no fault was injected" if not strikes else "the faults struck no open task",
+        missing=missing,
+    )
+
+
+def _strikes(facts: Facts) -> list[Op]:
+    found = [
+        op
+        for f in ("nemesis.strike", "region.down", "region.partition")
+        for op in facts.view.named(f)
+    ]
+    return sorted(found, key=lambda op: op.index)
+
+
+def _affected(facts: Facts, strike: Op) -> list[TaskFacts]:
+    """The tasks that were open at a strike and that it hit."""
+    processes = set()
+    if strike.f != "nemesis.strike":
+        region = strike.get("region")
+        processes = {p for p, op in facts.births.items() if op.get("region") == region}
+    elif strike.get("kind") in _WIDE and strike.process:
+        processes = {strike.process}
+    out = []
+    for task in facts.tasks.values():
+        if task.outcome is not None and task.outcome.index < strike.index:
+            continue
+        handed = [op for op in task.submits if op.index < strike.index]
+        if not handed:
+            continue
+        same_session = bool(strike.session) and task.session == strike.session
+        if same_session or any(op.process in processes for op in handed):
+            out.append(task)
+    return out
+
+
+def _amplification(evidence: Evidence) -> Finding:
+    limit = evidence.limits.amplification_percent_max
+    if limit is None:
+        return _no_limit(AMPLIFICATION_ID, "amplification_percent_max")
+    if evidence.control is None:
+        return conclude(
+            AMPLIFICATION_ID, [], looked_at=0, missing="there is no fault-free execution"
+        )
+    requests = evidence.facts.requests
+    base = len(evidence.facts_of(evidence.control).requests)
+    found = []
+    if base and len(requests) * 100 > limit * base:
+        # The first request beyond the limit proves it, with nothing before it.
+        beyond = requests[limit * base // 100]
+        found.append(
+            Violation(
+                check=AMPLIFICATION_ID,
+                code="amplified",
+                subject="requests",
+                explanation=f"{plural(len(requests), 'request')} where the fault-free execution "
+                f"made {base}: {len(requests) * 100 // base}%, at most {limit}% was promised",
+                witness=(beyond.index,),
+            )
+        )
+    return conclude(
+        AMPLIFICATION_ID,
+        found,
+        looked_at=len(requests) if base else 0,
+        things="requests",
+        nothing="the fault-free execution made no request",
+    )
+
+
+def _no_limit(check: str, name: str) -> Finding:
+    return conclude(check, [], looked_at=0, nothing=f"no {name} was promised")
+
+
+ATTEMPTS = Check(id=ATTEMPTS_ID, run=_attempts, needs=frozenset(("tools",)))
+TASKS = Check(id=TASKS_ID, run=_tasks, needs=frozenset(("outcomes",)))
+RECOVERY = Check(id=RECOVERY_ID, run=_recovery, needs=frozenset(("strikes", "outcomes")))
+AMPLIFICATION = Check(
+    id=AMPLIFICATION_ID, run=_amplification, needs=frozenset(("tools", "control"))
+)

@@ -1,0 +1,314 @@
+"""Everything that Chaoslab says about its checks to a person, in one table.
+
+A reader meets these texts in `chaoslab explain`, in the report and at the end of every
+because-chain, so they use plain words: *action* for operation, *try* for attempt, *outcome
+unknown* for info. A code may have a line of advice per anomaly, keyed `code/anomaly`.
+
+>>> TEXTS["effects.delivery"].title
+'no action happens twice, and none that is claimed is missing'
+>>> advice("effects.delivery", "duplicate-effect", "un-keyed-retry")[:41]
+'this tool takes no key, so after an unkno'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckText:
+    """What one check says: its title, what breaks in practice, what it looks at, and per code
+    what the code means and what to do."""
+
+    title: str
+    breaks: str
+    looks: str
+    means: Mapping[str, str]
+    todo: Mapping[str, str] = field(default_factory=dict)
+
+
+_ONE_KEY = (
+    "derive the key once from (session, task, action), store it before the first try, and send "
+    "the same one on every try, after a restart too."
+)
+
+TEXTS: Final[Mapping[str, CheckText]] = {
+    "effects.delivery": CheckText(
+        title="no action happens twice, and none that is claimed is missing",
+        breaks="A customer is refunded twice, or is told of a refund that never happened.",
+        looks="For every action, whatever its key or wording, how often it stands in the tool's "
+        "own ledger at the end, less what was undone. Claims and the promise of the contract say "
+        "how often it should.",
+        means={
+            "duplicate-effect": "one action stands more than once where once was promised.",
+            "missing-effect": "an action that was claimed, or had to happen, stands nowhere.",
+            "unexpected-effect": "something stands in the ledger that nobody asked for.",
+        },
+        todo={
+            "duplicate-effect": _ONE_KEY,
+            "duplicate-effect/un-keyed-retry": "this tool takes no key, so after an unknown "
+            "outcome do not send again: report the task as uncertain.",
+            "duplicate-effect/late-commit-of-a-dead-process": "a request outlives the process "
+            "that sent it; without a key do not repeat what a dead process may have sent: report "
+            "uncertain.",
+            "duplicate-effect/repeated-after-restart": "write down that the action is about to "
+            "be sent, and after a restart do not repeat it without a key.",
+            "duplicate-effect/two-processes-at-once": "let one process own a session (a lease), "
+            "and make the key the same in both.",
+            "duplicate-effect/repeated-across-tasks": "recognise that another task already did "
+            "this: look it up, or make the key a function of the action, not of the task.",
+            "duplicate-effect/key-forgotten": "the service forgot the key: finish within its "
+            "retention time, and look the action up before trying again later.",
+            "duplicate-effect/key-absent": "this tool takes keys: " + _ONE_KEY,
+            "duplicate-effect/one-request-without-key": "the network may deliver one request "
+            "twice; this tool takes keys, so send one.",
+            "duplicate-effect/twice-in-one-call": "the guest commits twice in one call: give "
+            "the action one key from outside and commit once.",
+            "missing-effect": "claim only what the tool confirmed, and try again with the same "
+            "key until it does, or end the task as failed or uncertain.",
+            "missing-effect/claimed-after-compensation": "do not claim what you have undone.",
+            "unexpected-effect": "find out who else calls this tool with the agent's account.",
+        },
+    ),
+    "keys.lineage": CheckText(
+        title="one action keeps one key",
+        breaks="A retry under a new key is a new action for the service, so it is done twice.",
+        looks="The key of every request of an action, over tries, restarts and regions, where "
+        "the tool takes keys and exactly-once or at-most-once is promised. After a certain "
+        "refusal, or after the effect was undone, a new key is fine.",
+        means={
+            "key-absent": "the tool takes keys and the request carried none.",
+            "key-changed": "a second key was used while the first request may have happened.",
+            "key-reused": "one key was used for two actions, or for two contents.",
+        },
+        todo={
+            "key-absent": _ONE_KEY,
+            "key-changed": _ONE_KEY,
+            "key-changed/on-retry": "make the key before the loop of tries, not inside it.",
+            "key-changed/across-tasks": "make the key a function of the action, so that two "
+            "tasks that mean the same action send the same key.",
+            "key-reused": "put what identifies the action into the key.",
+            "key-reused/payload-changed": "store the request beside its key and send the stored "
+            "one again; a model asked twice words it differently.",
+        },
+    ),
+    "lineage.complete": CheckText(
+        title="everything done was asked for, every intent was followed up",
+        breaks="An action appears that no log explains, or work that was noted is forgotten.",
+        looks="Each effect has a request in the record; each reported intent has a try, or its "
+        "task says that it was not completed.",
+        means={
+            "orphan-effect": "an effect has no request in the record.",
+            "dangling-intent": "an intent was reported, never tried, and never given up.",
+        },
+        todo={
+            "orphan-effect": "send every action through the agent's tool port.",
+            "dangling-intent": "after a restart go through the open intents: try each again "
+            "with its stored key, or end its task as failed.",
+        },
+    ),
+    "outcome.honest": CheckText(
+        title="what the agent says is what happened",
+        breaks="People act on a report that is wrong: they refund again, or do not at all.",
+        looks="The outcome that counted, its claims and references, against the ledger.",
+        means={
+            "claimed-not-done": "an outcome claims an action that does not stand.",
+            "wrong-ref": "an outcome names a reference that is not the one in the ledger.",
+            "done-not-claimed": "an outcome lists what was done and leaves something out.",
+            "failed-after-commit": "a task is reported as failed while its action stands.",
+            "uncertain-without-cause": "a task is reported as uncertain though every answer came.",
+            "contradicting-outcome": "a second report claims what is not in the ledger.",
+        },
+        todo={
+            "claimed-not-done": "claim only what the tool confirmed.",
+            "wrong-ref": "use the reference of the reply, also where the service says that it "
+            "knew the key already.",
+            "done-not-claimed": "add a claim for every action of the task, also for those done "
+            "before a restart.",
+            "failed-after-commit": "a lost reply is not a refusal: try again with the same key, "
+            "look it up, or report uncertain.",
+            "failed-after-commit/although-answered": "undo what was done before reporting "
+            "failed, or claim it.",
+            "uncertain-without-cause": "report what the answers say.",
+            "contradicting-outcome": "before reporting, read back what was stored; a process "
+            "that lost its session reports nothing.",
+        },
+    ),
+    "lifecycle.legal": CheckText(
+        title="sessions move as the table allows",
+        breaks="A session that is nowhere, or in two states, is handled wrongly by whoever "
+        "comes next.",
+        looks="The moves that each process reports for each session.",
+        means={
+            "illegal-move": "a session made a move that is not in the table.",
+            "unknown-state": "a session was reported in a state that does not exist.",
+            "left-quarantine": "a session left quarantine without the operator.",
+        },
+        todo={
+            "illegal-move": "report every step, in order; after a restart report the stored "
+            "state, or begin again at initialized.",
+            "unknown-state": "use initialized, active, waiting-for-tool, completed, failed and "
+            "quarantined.",
+            "left-quarantine": "store the quarantine before reporting it, and read it back "
+            "before any other move.",
+        },
+    ),
+    "lifecycle.quarantine": CheckText(
+        title="a quarantined session is left alone",
+        breaks="Data that is thought to be damaged is sent on, or damages more.",
+        looks="New requests to tools, Wasm modules and the model for a session after it was "
+        "reported as quarantined.",
+        means={"work-in-quarantine": "something was asked for a session in quarantine."},
+        todo={
+            "work-in-quarantine": "check the stored state of the session before every request.",
+            "work-in-quarantine/retry": "let the loop of tries end when the session goes into "
+            "quarantine.",
+        },
+    ),
+    "memory.atomic": CheckText(
+        title="halves of two versions are never used together",
+        breaks="A parcel goes to the new street in the old city.",
+        looks="The revision marks in prompts, arguments, answers and requests.",
+        means={"torn-group-used": "parts of two revisions were used together."},
+        todo={
+            "torn-group-used": "write what belongs together as one item, or write a version "
+            "number last and check it when reading; do not use what does not match.",
+        },
+    ),
+    "memory.lost-update": CheckText(
+        title="nobody overwrites what they have not read",
+        breaks="Two writers read the same state; the slower one erases what the faster one did.",
+        looks="Every memory commit over an existing version of another writer.",
+        means={"lost-update": "a version was overwritten by a writer that had not read it."},
+        todo={
+            "lost-update": "pass the version that was read as `expect`, and on a conflict read "
+            "again and decide again.",
+        },
+    ),
+    "isolation.sessions": CheckText(
+        title="no customer's data turns up with another",
+        breaks="One customer reads another customer's name, address or order.",
+        looks="The token of each session in everything that was sent for another session. "
+        "Encoded or encrypted values are not seen.",
+        means={"canary-crossed": "the token of one session was sent for another."},
+        todo={
+            "canary-crossed": "keep prompts, memory ids and caches per session, and pass the "
+            "session explicitly.",
+            "canary-crossed/wasm": "after a trap throw the instance away; it may hold the last "
+            "customer's data.",
+        },
+    ),
+    "isolation.instance": CheckText(
+        title="a damaged Wasm instance is not used again",
+        breaks="An instance that trapped answers the next customer with the last one's data.",
+        looks="Calls of an instance after it was poisoned or retired.",
+        means={
+            "poisoned-instance-called": "an instance was called after it was poisoned.",
+            "retired-instance-answered": "an instance answered after it was retired.",
+        },
+        todo={
+            "poisoned-instance-called": "after any trap retire the instance and make another; "
+            "that it still answers proves nothing.",
+            "retired-instance-answered": "drop every reference to an instance on retiring it.",
+        },
+    ),
+    "limits.attempts": CheckText(
+        title="no action is tried too often",
+        breaks="Retries without an end flood a service that is already in trouble.",
+        looks="The tries of each action by each task, over all restarts; look-ups do not count.",
+        means={"too-many-attempts": "an action was tried more often than was promised."},
+        todo={
+            "too-many-attempts": "count the tries in stored state, wait longer between them, and "
+            "end the task as failed or uncertain at the limit.",
+        },
+    ),
+    "limits.tasks": CheckText(
+        title="every task ends, and few end badly",
+        breaks="A request is never answered, or too many are given up.",
+        looks="The outcome of every task that was handed out.",
+        means={
+            "no-outcome": "a task was handed out and never ended.",
+            "too-many-failed": "more tasks failed than was promised.",
+            "too-many-uncertain": "more tasks ended as uncertain than was promised.",
+        },
+        todo={
+            "no-outcome": "put a deadline on every wait, and report an outcome whatever happens.",
+            "too-many-failed": "try again, with the same key, what can be tried again.",
+            "too-many-uncertain": "use keys or look-ups, so that an unknown outcome can be "
+            "settled.",
+        },
+    ),
+    "limits.recovery": CheckText(
+        title="recovery is quick enough",
+        breaks="After a fault, customers wait longer than was agreed.",
+        looks="The time from each fault to the last outcome of the tasks that it struck.",
+        means={"too-slow": "a struck task had its outcome later than was promised."},
+        todo={"too-slow": "shorten deadlines and waits, and resume as soon as the process is up."},
+    ),
+    "limits.amplification": CheckText(
+        title="faults do not multiply requests",
+        breaks="A small fault turns into many times the load and becomes an outage.",
+        looks="Requests to tools and Wasm modules, compared with the fault-free execution.",
+        means={"amplified": "there were more requests than was promised."},
+        todo={"amplified": "wait longer between tries, and retry in one layer only."},
+    ),
+    "recovery.converges": CheckText(
+        title="after the faults everything is as it would have been without them",
+        breaks="Each fault leaves a small difference behind, and nobody notices.",
+        looks="What stands and how tasks ended, compared with the fault-free execution. Tasks "
+        "that ended as uncertain, failed or quarantined within the limits may differ.",
+        means={"diverged": "the end differs from the fault-free execution, undeclared."},
+        todo={
+            "diverged": "finish, or openly give up, every task that was begun.",
+            "diverged/missing": "after a restart resume from stored state what was not confirmed.",
+            "diverged/extra": "do not repeat after a restart what may have been done.",
+        },
+    ),
+    "recovery.deterministic": CheckText(
+        title="the same faults lead to the same end",
+        breaks="A failure cannot be reproduced, so it cannot be fixed.",
+        looks="Keys, standing effects and outcomes of each action over repeated executions.",
+        means={"recovery-differs": "two executions of the same choices ended differently."},
+        todo={
+            "recovery-differs": "take time and random numbers from the world, sort what comes "
+            "from sets, and derive keys.",
+        },
+    ),
+    "regions.fenced": CheckText(
+        title="who lost a session no longer writes for it",
+        breaks="A region that was given up comes back and overwrites newer state.",
+        looks="The fence of every memory commit, against the leases that were granted.",
+        means={
+            "stale-fence-accepted": "a store took an old fence after a newer one.",
+            "unfenced-write": "a process that lost the session wrote without a fence.",
+        },
+        todo={
+            "stale-fence-accepted": "let the store refuse a fence older than the newest it saw.",
+            "unfenced-write": "pass the fence of the lease with every memory write.",
+        },
+    ),
+    "regions.loss": CheckText(
+        title="a failover loses no more than was agreed",
+        breaks="What a customer was told is stored is gone after a failover.",
+        looks="The acknowledged writes that each promotion discarded: how durable, how old.",
+        means={
+            "lost-quorum-write": "a write that was to survive a failover was lost.",
+            "lost-beyond-limit": "a lost write was older than was agreed.",
+        },
+        todo={
+            "lost-quorum-write": "the store acknowledged before the other region had it: fix "
+            "the store.",
+            "lost-beyond-limit": "replicate sooner, or write what matters with durability quorum.",
+        },
+    ),
+}
+
+
+def advice(check: str, code: str, anomaly: str = "", /) -> str:
+    """What to change: the line for the anomaly where there is one, else that for the code."""
+    text = TEXTS.get(check)
+    if text is None:
+        return ""
+    return text.todo.get(f"{code}/{anomaly}") or text.todo.get(code, "")

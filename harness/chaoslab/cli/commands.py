@@ -1,0 +1,180 @@
+"""What each command does."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from chaoslab.check import CHECK_IDS, TITLES
+from chaoslab.check import explain as explained
+from chaoslab.cli.probes import probes
+from chaoslab.cli.progress import progress
+from chaoslab.core.errors import UsageError
+from chaoslab.core.resources import display_path
+from chaoslab.history import read
+from chaoslab.report.terminal import reasons, show_results
+from chaoslab.run.campaign import run_all
+from chaoslab.run.model import run_json
+from chaoslab.run.perform import difference, perform
+from chaoslab.run.rebuild import spec_of
+from chaoslab.run.select import (
+    known_scenarios,
+    planted_bugs,
+    planted_specs,
+    scenario_files,
+    specs_for,
+)
+from chaoslab.run.store import Campaign, read_run
+from chaoslab.run.workers import Workers
+from chaoslab.scenario import load_scenario
+
+DEMO_AGENT = "fixtures/agents/double_charge.py:make_agent"
+DEMO_SCENARIO = "matrix/timeout-after-commit"
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """`chaoslab run`."""
+    files = scenario_files(arguments.scenarios or ["matrix"])
+    specs = specs_for(files, arguments.agent, contract=arguments.contract, seeds=arguments.seed)
+    if arguments.planted:
+        specs += planted_specs([s.scenario.id for s in specs])
+    reports: Path = arguments.reports
+    workers = Workers(watchdog_ms=arguments.watchdog * 1000, in_process=arguments.in_process)
+    try:
+        workers.try_loading(arguments.agent)
+        campaign = Campaign.latest(reports) if arguments.resume else Campaign.create(reports)
+        with progress(console, len(specs)) as on_run:
+            results = run_all(specs, campaign, workers, jobs=arguments.jobs, on_run=on_run)
+    finally:
+        workers.close()
+    show_results(console, results, str(reports / "latest"))
+    code: int = results["exit_code"]
+    return code
+
+
+def demo(arguments: argparse.Namespace, console: Console) -> int:
+    """`chaoslab demo`."""
+    specs = specs_for(scenario_files([DEMO_SCENARIO]), DEMO_AGENT, seeds=[0])
+    campaign = Campaign.create(arguments.reports)
+    workers = Workers()
+    try:
+        results = run_all(specs, campaign, workers, jobs=1, on_run=lambda entry, record: None)
+    finally:
+        workers.close()
+    entry = results["runs"][0]
+    folder = f"{arguments.reports}/latest"
+    found = [v for v in entry["violations"] if v["check"] == "effects.delivery"]
+    if entry["broke"] or not found:
+        console.print(Text("\n".join(reasons([entry], folder))))
+        return 4
+    _show_demo(console, campaign.folder / entry["id"], entry, found[0], folder)
+    return 0
+
+
+def _show_demo(
+    console: Console, folder: Path, entry: dict[str, Any], violation: dict[str, Any], shown: str
+) -> None:
+    def say(text: str = "") -> None:
+        console.print(Text(text), soft_wrap=True)
+
+    say(f"Scenario: {entry['title']}.")
+    say(f"Agent:    {DEMO_AGENT.partition(':')[0]}, which retries when no answer comes.")
+    say()
+    say("What the payment service's ledger says:")
+    marker = violation["subject"]
+    for op in read(folder / "fault.jsonl").ops:
+        if op.type == "commit" and op.index in violation["witness"]:
+            marker = op.marker
+            say(f"  {op.get('ref'):<22} {op.get('args')['amount_cents']:>6} cents   key {op.key}")
+    say()
+    say(f"Why {marker} was paid twice:")
+    for line in violation["because"]:
+        say(line)
+    say()
+    say("The same again, bit for bit:")
+    say(f"  chaoslab replay {shown}/{entry['id']}")
+
+
+def replay(arguments: argparse.Namespace, console: Console) -> int:
+    """`chaoslab replay`."""
+    folder: Path = arguments.run
+    if not (folder / "run.json").is_file():
+        raise UsageError(
+            "there is no finished run to replay",
+            value=str(folder),
+            allowed="a folder of a run, with run.json in it",
+            hint="ls reports/latest",
+        )
+    before = read_run(folder / "run.json")["run"]
+    # Where the agent was broken without any fault, that execution is all there is.
+    name = "fault.jsonl" if before["faults_ran"] else "control.jsonl"
+    spec = spec_of(folder)
+    workers = Workers(in_process=arguments.in_process)
+    with tempfile.TemporaryDirectory(prefix="chaoslab-") as scratch:
+        try:
+            record = perform(spec, workers, Path(scratch))
+        finally:
+            workers.close()
+        entry = run_json(record)
+        if record.broke:
+            console.print(Text("\n".join(reasons([entry], str(folder.parent)))))
+            return 4
+        old, new = read(folder / name), read(Path(scratch) / name)
+    for text in reasons([entry], str(folder.parent)):
+        console.print(Text(text), soft_wrap=True)
+    differs = difference(old, new)
+    if differs:
+        console.print(Text(f"NOT the same: {differs}"), soft_wrap=True)
+        return 5
+    console.print(
+        Text(
+            f"Bit for bit the same: {len(new.ops)} entries, digest {new.digest} "
+            f"(recorded {before['digest']})."
+        ),
+        soft_wrap=True,
+    )
+    return 0
+
+
+def listing(arguments: argparse.Namespace, console: Console) -> int:
+    """`chaoslab list`."""
+    console.print(Text("Scenarios (chaoslab run NAME):"))
+    for name in known_scenarios():
+        scenario = load_scenario(scenario_files([name])[0])
+        console.print(Text(f"  {name:<40} {scenario.title}"), soft_wrap=True)
+    console.print(Text("\nPlanted bugs (agents that are wrong on purpose):"))
+    for bug in planted_bugs():
+        where = display_path(Path(bug.agent.partition(":")[0]))
+        console.print(Text(f"  {where:<48} {bug.bug} [{bug.check}]"), soft_wrap=True)
+    console.print(Text("\nChecks (chaoslab explain CHECK):"))
+    for check in CHECK_IDS:
+        console.print(Text(f"  {check:<24} {TITLES[check]}"), soft_wrap=True)
+    return 0
+
+
+def explain(arguments: argparse.Namespace, console: Console) -> int:
+    """`chaoslab explain CHECK`."""
+    if arguments.check not in CHECK_IDS:
+        raise UsageError(
+            "there is no such check",
+            value=arguments.check,
+            allowed=", ".join(CHECK_IDS),
+            hint="chaoslab list",
+        )
+    console.print(Text(explained(arguments.check)), soft_wrap=True)
+    return 0
+
+
+def doctor(arguments: argparse.Namespace, console: Console) -> int:
+    """`chaoslab doctor`."""
+    ok = True
+    for probe in probes():
+        mark = "ok     " if probe.works else ("MISSING" if probe.needed else "absent ")
+        ok = ok and (probe.works or not probe.needed)
+        console.print(Text(f"{mark}  {probe.name:<22} {probe.words}"), soft_wrap=True)
+    return 0 if ok else 4

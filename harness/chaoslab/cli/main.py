@@ -1,0 +1,124 @@
+"""Arguments, exit codes, and what a person sees when something is wrong.
+
+Exit codes: 2 (usage) before anything runs; then 1 a promise is broken > 4 the lab or the adapter
+broke, or a planted bug was missed > 5 not repeatable > 3 unproven where the contract requires >
+0; Ctrl-C 130.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from chaoslab import __version__
+from chaoslab.cli import commands
+from chaoslab.core.errors import ChaosError
+from chaoslab.run.select import REFERENCE
+
+_PLAIN_WIDTH = 110
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    console = _console()
+    try:
+        command: Callable[[argparse.Namespace, Console], int] = arguments.command
+        return command(arguments, console)
+    except ChaosError as error:
+        _complain(f"chaoslab: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        _complain("chaoslab: interrupted; finished runs are kept, go on with --resume")
+        return 130
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; the interpreter must not try to flush it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _console() -> Console:
+    if sys.stdout.isatty():
+        return Console()
+    return Console(width=_PLAIN_WIDTH, no_color=True, highlight=False)
+
+
+def _complain(text: str) -> None:
+    sys.stdout.flush()
+    sys.stderr.write(text + "\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="chaoslab",
+        description="The crash-test lab for AI agents.",
+        epilog="exit codes: 0 held, 1 broken, 2 usage, 3 unproven where required, "
+        "4 lab or adapter broke, 5 not repeatable, 130 interrupted",
+    )
+    parser.add_argument("--version", action="version", version=f"chaoslab {__version__}")
+    verbs = parser.add_subparsers(metavar="COMMAND", required=True)
+    _run(verbs.add_parser("run", help="run scenarios against an agent"))
+    demo = verbs.add_parser("demo", help="watch an agent charge a card twice, and why")
+    demo.add_argument("--reports", type=Path, default=Path("reports"), help=_REPORTS)
+    demo.set_defaults(command=commands.demo)
+    replay = verbs.add_parser("replay", help="do a run again, bit for bit")
+    replay.add_argument("run", type=Path, help="the folder of a run, such as reports/latest/<run>")
+    replay.add_argument("--in-process", action="store_true", help=_IN_PROCESS)
+    replay.set_defaults(command=commands.replay)
+    listing = verbs.add_parser("list", help="scenarios, planted bugs and checks that ship with it")
+    listing.set_defaults(command=commands.listing)
+    explain = verbs.add_parser("explain", help="what a check means and what to do about it")
+    explain.add_argument("check", help="the id of a check, such as effects.delivery")
+    explain.set_defaults(command=commands.explain)
+    doctor = verbs.add_parser("doctor", help="what works on this machine, and why not")
+    doctor.set_defaults(command=commands.doctor)
+    return parser
+
+
+_REPORTS = "where results go (default: reports)"
+_IN_PROCESS = "run here, without workers or watchdog, for a debugger"
+
+
+def _run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "scenarios",
+        nargs="*",
+        help="a .toml file, a folder, a family or family/name; default: matrix",
+    )
+    parser.add_argument("--agent", default=REFERENCE, help="file.py:factory or module:factory")
+    parser.add_argument("--contract", help="a contract; default: beside the agent, else here")
+    parser.add_argument(
+        "--seed", type=_seed, action="append", default=[], help="may be given several times"
+    )
+    parser.add_argument("--planted", action="store_true", help="also the planted bugs")
+    parser.add_argument("--jobs", type=_jobs, default=os.cpu_count() or 1, help="runs at once")
+    parser.add_argument("--reports", type=Path, default=Path("reports"), help=_REPORTS)
+    parser.add_argument("--resume", action="store_true", help="go on with the newest campaign")
+    parser.add_argument(
+        "--watchdog", type=_jobs, default=20, metavar="SECONDS", help="wall time per execution"
+    )
+    parser.add_argument("--in-process", action="store_true", help=_IN_PROCESS)
+    parser.set_defaults(command=commands.run)
+
+
+def _seed(text: str) -> int:
+    return _integer(text, 0)
+
+
+def _jobs(text: str) -> int:
+    return _integer(text, 1)
+
+
+def _integer(text: str, least: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if value < least or value >= 2**63:
+        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: an integer of {least} or more")
+    return value

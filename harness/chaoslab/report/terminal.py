@@ -1,0 +1,130 @@
+"""The table and the reasons on a terminal, by rich; the same words without colour when piped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from chaoslab.report.words import headline, short_agent, time_words, verdict_word
+
+_STYLES = {
+    "held": "green",
+    "bug found": "green",
+    "broken": "bold red",
+    "BUG MISSED": "bold red",
+    "unproven": "yellow",
+    "not repeatable": "bold yellow",
+    "could not run": "bold red",
+}
+_SHOWN_MAX = 5
+
+
+def table_of(runs: Sequence[Mapping[str, Any]], /) -> Table:
+    """One line per scenario and agent, seeds together."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("scenario", overflow="fold")
+    table.add_column("verdict")
+    table.add_column("faults\nplanned/struck", justify="right")
+    table.add_column("tries\nat most", justify="right")
+    table.add_column("recovery\n(virtual)", justify="right")
+    table.add_column("entries", justify="right")
+    table.add_column("wall time", justify="right")
+    for group in _groups(runs):
+        first = group[0]
+        name = first["scenario"]
+        if first["role"] == "negative-control":
+            name = f"{short_agent(first['agent'])} [planted, in {name}]"
+        word = _worst(group)
+        recoveries = [r["recovery_ms"] for r in group if r["recovery_ms"] is not None]
+        seeds = f" ×{len(group)}" if len(group) > 1 else ""
+        table.add_row(
+            Text(name),
+            Text(word + seeds, style=_STYLES.get(word, "")),
+            f"{_sum(group, 'planned')}/{_sum(group, 'fired')}",
+            str(max(r["attempts_max"] for r in group)),
+            time_words(max(recoveries) if recoveries else None),
+            str(sum(r["ops"] for r in group)),
+            f"{sum(r['wall_ms'] for r in group)} ms",
+        )
+    return table
+
+
+def _groups(runs: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for run in runs:
+        groups.setdefault((run["scenario"], run["agent"]), []).append(run)
+    return list(groups.values())
+
+
+def _worst(group: Sequence[Mapping[str, Any]]) -> str:
+    order = list(_STYLES)[::-1]
+    words = {verdict_word(r) for r in group}
+    if words <= {"bug found", "BUG MISSED"} and "bug found" in words:
+        return "bug found"  # one of its seeds shows it
+    return min(words, key=order.index)
+
+
+def _sum(group: Sequence[Mapping[str, Any]], key: str) -> int:
+    total: int = sum(r["faults"][key] for r in group)
+    return total
+
+
+def show_results(console: Console, results: Mapping[str, Any], folder: str, /) -> None:
+    """The table, the reasons for whatever did not hold, and the answer."""
+    runs = results["runs"]
+    if runs:
+        console.print(table_of(runs))
+    for text in reasons(runs, folder):
+        console.print(Text(text), soft_wrap=True)
+        console.print()
+    console.print(Text(headline(runs)), soft_wrap=True)
+    if not results["complete"]:
+        console.print(Text("Not all runs were finished; go on with --resume."))
+    console.print(Text(f"Written: {folder}/results.json; exit code {results['exit_code']}."))
+
+
+def reasons(runs: Sequence[Mapping[str, Any]], folder: str, /) -> list[str]:
+    """A paragraph for each different thing that did not hold: one bug, one paragraph."""
+    out: list[str] = []
+    seen: dict[str, int] = {}
+    for run in runs:
+        if run["role"] == "negative-control" and run["caught"]:
+            continue
+        name = f"{run['scenario']}, seed {run['seed']}, {short_agent(run['agent'])}"
+        replay = f"chaoslab replay {folder}/{run['id']}"
+        if run["broke"]:
+            out.append(f"COULD NOT RUN  {name}\n  {run['broke']}")
+        if run["caught"] is False and not run["broke"]:
+            out.append(
+                f"MISSED  {name}\n  {run['expected_check']} should have found it and did not."
+            )
+        if run["differs"]:
+            out.append(
+                f"NOT REPEATABLE  {name}\n  The same choices gave another history: "
+                f"{run['differs']}\n  Something in the agent follows the hash seed, memory "
+                "addresses or state from an earlier execution."
+            )
+        if run["vacuous"]:
+            out.append(f"UNPROVEN  {name}\n  {run['vacuous']}")
+        for violation in run["violations"]:
+            mark = violation["fingerprint"]
+            seen[mark] = seen.get(mark, 0) + 1
+            if seen[mark] == 1 and len(seen) <= _SHOWN_MAX * 4:
+                out.append(_violation(violation, name, replay))
+    repeated = sum(n - 1 for n in seen.values())
+    if repeated:
+        out.append(f"The same bugs were seen {repeated} more time(s); results.json has them all.")
+    return out
+
+
+def _violation(violation: Mapping[str, Any], name: str, replay: str) -> str:
+    where = ", already without any fault" if violation["where"] == "control" else ""
+    lines = [f"BROKEN  {violation['check']} ({violation['code']}) in {name}{where}"]
+    lines += violation.get("because") or [f"  {violation['explanation']}"]
+    lines.append(f"  replay: {replay}")
+    return "\n".join(lines)

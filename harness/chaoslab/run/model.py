@@ -1,0 +1,182 @@
+"""What a run is asked for, and what it leaves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from chaoslab import __version__
+from chaoslab.check.model import Finding, Violation
+from chaoslab.contract import Contract
+from chaoslab.core.jsons import Json, digest
+from chaoslab.scenario import Scenario, Workload
+
+RunRole = Literal["subject", "negative-control"]
+RunVerdict = Literal["valid", "invalid", "unknown"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSpec:
+    """One run: a scenario, an agent with its contract, and a seed.
+
+    `scenario_text` and `contract_raw` are the sources, kept beside the result so that a replay
+    needs nothing else; `sources` are digests of the other files that the run depends on, so that
+    resuming never takes an older result for this one. `expected_check` is the
+    check that a planted bug must break.
+    """
+
+    scenario: Scenario
+    scenario_text: str
+    workload: Workload
+    agent: str
+    contract: Contract
+    contract_raw: Mapping[str, Any] | None
+    seed: int
+    role: RunRole = "subject"
+    expected_check: str = ""
+    choices: Mapping[str, int] | None = None
+    sources: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """The name of the run's folder."""
+        agent = Path(self.agent.rpartition(":")[0]).stem.rpartition(".")[2] or "agent"
+        text = f"{self.scenario.family}-{self.scenario.name}--{agent}--s{self.seed}"
+        return re.sub(r"[^A-Za-z0-9_.-]+", "-", text)
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal where a run would be the same; the base of `--resume`."""
+        parts: list[Json] = [__version__, self.id, self.agent, self.seed, self.role]
+        parts += [self.expected_check, self.scenario_text, self.contract_raw, *self.sources]
+        return digest(parts, size=16)
+
+
+@dataclass(slots=True, kw_only=True)
+class RunRecord:
+    """What a run showed. `broke`: why no verdict may be read (exit 4). `differs`: the first
+    entry in which the repetition differed (exit 5). `vacuous`: why nothing was proven."""
+
+    spec: RunSpec
+    verdict: RunVerdict = "unknown"
+    findings: tuple[Finding, ...] = ()
+    control_violations: tuple[Violation, ...] = ()
+    broke: str = ""
+    differs: str = ""
+    vacuous: str = ""
+    faults: Mapping[str, int] = field(
+        default_factory=lambda: {"planned": 0, "eligible": 0, "fired": 0}
+    )
+    ops: int = 0
+    attempts_max: int = 0
+    recovery_ms: int | None = None
+    wall_ms: int = 0
+    digest: str = ""
+    control_digest: str = ""
+    notes: tuple[str, ...] = ()
+    output: str = ""
+    because: dict[str, list[str]] = field(default_factory=dict)  # by fingerprint
+
+    @property
+    def violations(self) -> tuple[Violation, ...]:
+        """All violations, those of the fault-free run first."""
+        found = [v for f in self.findings for v in f.violations]
+        return (*self.control_violations, *found)
+
+    @property
+    def caught(self) -> bool | None:
+        """Whether a planted bug was found by the check that it was planted for."""
+        if not self.spec.expected_check:
+            return None
+        return any(v.check == self.spec.expected_check for v in self.violations)
+
+    @property
+    def id(self) -> str:
+        """The name of the run's folder."""
+        return self.spec.id
+
+
+def run_json(record: RunRecord, /) -> dict[str, Any]:
+    """One entry of `results.json`."""
+    spec = record.spec
+    return {
+        "id": record.id,
+        "scenario": spec.scenario.id,
+        "title": spec.scenario.title,
+        "family": spec.scenario.family,
+        "agent": spec.agent,
+        "contract": spec.contract.name,
+        "role": spec.role,
+        "backend": "sim",
+        "seed": spec.seed,
+        "verdict": record.verdict,
+        "violations": [
+            violation_json(v) | {"because": record.because.get(v.fingerprint)}
+            for v in record.violations
+        ],
+        "checks": {f.check: {"verdict": f.verdict, "reason": f.reason} for f in record.findings},
+        "expected_check": spec.expected_check or None,
+        "caught": record.caught,
+        "faults": dict(record.faults),
+        "ops": record.ops,
+        "attempts_max": record.attempts_max,
+        "recovery_ms": record.recovery_ms,
+        "recovery_clock": "virtual",
+        "wall_ms": record.wall_ms,
+        "digest": record.digest,
+        "control_digest": record.control_digest,
+        "broke": record.broke or None,
+        "differs": record.differs or None,
+        "faults_ran": not record.control_violations and not record.broke,
+        "vacuous": record.vacuous or None,
+        "required": list(spec.contract.required),
+    }
+
+
+def violation_json(violation: Violation, /) -> dict[str, Any]:
+    """One violation as results carry it."""
+    return {
+        "check": violation.check,
+        "code": violation.code,
+        "subject": violation.subject,
+        "explanation": violation.explanation,
+        "witness": list(violation.witness),
+        "where": violation.where,
+        "tool": violation.tool,
+        "anomaly": violation.anomaly,
+        "fingerprint": violation.fingerprint,
+    }
+
+
+def exit_code(runs: list[dict[str, Any]], /) -> int:
+    """The exit code of a set of results: 1 > 4 > 5 > 3 > 0.
+
+    A planted bug that is caught is what was wanted; one that is missed is the lab's failure.
+
+    >>> exit_code([])
+    0
+    """
+    subjects = [r for r in runs if r["role"] == "subject"]
+    if any(r["verdict"] == "invalid" and r["caught"] is not True for r in subjects):
+        return 1
+    if any(r["broke"] for r in runs) or any(r["caught"] is False for r in runs):
+        return 4
+    if any(r["differs"] for r in subjects):
+        return 5
+    if any(unproven(r) for r in subjects):
+        return 3
+    return 0
+
+
+def unproven(run: Mapping[str, Any], /) -> list[str]:
+    """The checks that the contract requires and that this run has not proven. Checks whose
+    subject does not occur in the scenario are no gap of this run."""
+    if not run["required"]:
+        return []
+    if run["vacuous"]:
+        return list(run["required"])
+    checks = run["checks"]
+    return [n for n in run["required"] if checks.get(n, {}).get("verdict", "unknown") == "unknown"]

@@ -1,0 +1,209 @@
+"""Which runs a command asks for: scenarios, agents, contracts and planted bugs, found by name.
+
+>>> scenario_files(["timeout-after-commit"])[0].name
+'timeout-after-commit.toml'
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chaoslab.adapters import AgentSource
+from chaoslab.check import CHECK_IDS
+from chaoslab.contract import Contract, default_contract
+from chaoslab.contract.loader import contract_from, raw_contract
+from chaoslab.core.errors import ContractError, ScenarioError, UsageError
+from chaoslab.core.resources import data_root, resource_path
+from chaoslab.run.model import RunSpec
+from chaoslab.scenario import Scenario, Workload, find_workload, load_scenario
+
+REFERENCE = "chaoslab.reference:make_agent"
+REFERENCE_CONTRACT = "fixtures/contracts/reference.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planted:
+    """A bug that was planted on purpose, as its file declares it."""
+
+    agent: str
+    check: str
+    scenario: str
+    seeds: tuple[int, ...]
+    bug: str
+
+
+def scenario_files(names: Sequence[str], /) -> list[Path]:
+    """The files that names stand for: a file, a folder, a family, a scenario's name, or family/name."""
+    out: list[Path] = []
+    for name in names:
+        out += [p for p in _expand(name) if p not in out]
+    return out
+
+
+def _expand(name: str) -> Iterator[Path]:
+    here = Path(name)
+    root = resource_path("scenarios")
+    for candidate in (here, root / name, root / f"{name}.toml", data_root() / name):
+        if candidate.is_file():
+            yield candidate
+            return
+        if candidate.is_dir():
+            found = sorted(candidate.rglob("*.toml"))
+            if found:
+                yield from found
+                return
+    known = known_scenarios()
+    alike = [k for k in known if k.rpartition("/")[2] == name]
+    if len(alike) == 1:
+        yield root / f"{alike[0]}.toml"
+        return
+    near = difflib.get_close_matches(name, known, n=3) or known[:8]
+    raise UsageError(
+        "there is no such scenario",
+        value=name,
+        allowed="a .toml file, a folder, a family, or family/name such as " + ", ".join(near),
+        hint="chaoslab list",
+    )
+
+
+def known_scenarios() -> list[str]:
+    """family/name of every packaged scenario."""
+    root = resource_path("scenarios")
+    return sorted(str(p.relative_to(root).with_suffix("")) for p in root.rglob("*.toml"))
+
+
+def planted_bugs() -> list[Planted]:
+    """The planted bugs that ship with the package, read without importing them."""
+    found = []
+    for path in sorted(resource_path("fixtures/agents").glob("*.py")):
+        facts = _literal(path, "PLANTED")
+        if facts and facts.get("listed", True):
+            found.append(
+                Planted(
+                    agent=f"fixtures/agents/{path.name}:make_agent",
+                    check=facts["check"],
+                    scenario=facts["scenario"],
+                    seeds=tuple(facts.get("seeds", (0,))),
+                    bug=facts.get("bug", ""),
+                )
+            )
+    return found
+
+
+def _literal(path: Path, name: str) -> Mapping[str, Any] | None:
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and any(
+            isinstance(t, ast.Name) and t.id == name for t in node.targets
+        ):
+            value = ast.literal_eval(node.value)
+            return value if isinstance(value, Mapping) else None
+    return None
+
+
+def find_contract(
+    agent: str, given: str | None, workload: Workload, /
+) -> tuple[Contract, Mapping[str, Any] | None]:
+    """The contract of an agent, and its table.
+
+    First the one that was named, then `<agent>.toml` beside the agent's file, then chaoslab.toml
+    or [tool.chaoslab] here, then, for agents that ship with the package, the reference agent's.
+    Without any, the default, which promises least.
+    """
+    if given is not None:
+        raw = raw_contract(Path(given))
+        if raw is None:
+            raise ContractError(f"{given} has no [tool.chaoslab]", hint="write one there")
+        return contract_from(raw, given, check_ids=CHECK_IDS), raw
+    for path in _contract_places(AgentSource(agent).path, agent):
+        if path.is_file():
+            raw = raw_contract(path)
+            if raw is not None:
+                return contract_from(raw, str(path), check_ids=CHECK_IDS), raw
+    return default_contract(s.contract for s in workload.services.values()), None
+
+
+def _contract_places(adapter: Path | None, agent: str) -> Iterator[Path]:
+    if adapter is not None:
+        yield adapter.with_suffix(".toml")
+    packaged = agent == REFERENCE or (
+        adapter is not None and data_root() / "fixtures" in adapter.parents
+    )
+    if packaged:
+        yield resource_path(REFERENCE_CONTRACT)
+    yield Path("chaoslab.toml")
+    yield Path("pyproject.toml")
+
+
+def specs_for(
+    files: Sequence[Path],
+    agent: str,
+    *,
+    contract: str | None = None,
+    seeds: Sequence[int] = (),
+) -> list[RunSpec]:
+    """One run per scenario and seed. All problems of all files are told at once."""
+    specs: list[RunSpec] = []
+    problems: list[str] = []
+    for path in files:
+        try:
+            scenario = load_scenario(path)
+        except ScenarioError as error:
+            problems.append(str(error))
+            continue
+        specs += _specs(path, scenario, agent, contract, seeds, "")
+    if problems:
+        raise ScenarioError("\n".join(problems))
+    return specs
+
+
+def _specs(
+    path: Path,
+    scenario: Scenario,
+    agent: str,
+    contract: str | None,
+    seeds: Sequence[int],
+    planted_for: str,
+) -> list[RunSpec]:
+    workload = find_workload(scenario.workload.use)
+    found, raw = find_contract(agent, contract, workload)
+    expected = planted_for or ("" if scenario.expect == "valid" else scenario.expect)
+    return [
+        RunSpec(
+            scenario=scenario,
+            scenario_text=path.read_text(encoding="utf-8"),
+            workload=workload,
+            agent=agent,
+            contract=found,
+            contract_raw=raw,
+            seed=seed,
+            role="negative-control" if planted_for else "subject",
+            expected_check=expected,
+            sources=_sources(agent, scenario),
+        )
+        for seed in (seeds or scenario.schedule.seeds)
+    ]
+
+
+def _sources(agent: str, scenario: Scenario) -> tuple[str, ...]:
+    paths = [resource_path(f"fixtures/workloads/{scenario.workload.use}.toml")]
+    adapter = AgentSource(agent).path
+    if adapter is not None:
+        paths.append(adapter)
+    return tuple(hashlib.blake2b(p.read_bytes(), digest_size=8).hexdigest() for p in paths)
+
+
+def planted_specs(scenario_names: Sequence[str] | None = None, /) -> list[RunSpec]:
+    """The runs that prove that planted bugs are found."""
+    specs: list[RunSpec] = []
+    for bug in planted_bugs():
+        if scenario_names is not None and bug.scenario not in scenario_names:
+            continue
+        path = scenario_files([bug.scenario])[0]
+        specs += _specs(path, load_scenario(path), bug.agent, None, bug.seeds, bug.check)
+    return specs

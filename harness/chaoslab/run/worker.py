@@ -1,0 +1,159 @@
+"""The interpreter in which executions run: `python -m chaoslab.run.worker`.
+
+A parent sends execution specs as length-prefixed pickles on standard input (it is the only one who
+can write there) and gets JSON back on a descriptor that the agent's prints cannot reach. Whatever
+an agent does to this process (hangs, floods, exits, runs out of memory) costs its own execution.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import io
+import json
+import os
+import pickle
+import resource
+import signal
+import struct
+import sys
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from chaoslab.adapters import AgentSource
+from chaoslab.backends.api import ExecutionSpec
+from chaoslab.backends.sim import guarded, simulate
+from chaoslab.core.clock import monotonic_ms
+from chaoslab.core.errors import ChaosError
+from chaoslab.history import Writer
+
+MEMORY_MAX_BYTES = 3 << 30
+_PRINTED_MAX = 64_000
+
+
+class _Capped(io.TextIOBase):
+    """Keeps the first part of what an agent prints."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+        self.size = 0
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Takes anything, keeps a bounded part."""
+        if self.size < _PRINTED_MAX:
+            self.parts.append(text[: _PRINTED_MAX - self.size])
+        self.size += len(text)
+        return len(text)
+
+
+def execute(spec: ExecutionSpec, history: Path | None, header: dict[str, Any]) -> dict[str, Any]:
+    """One execution, told as JSON; the history stands in its file."""
+    began = monotonic_ms()
+    printed = _Capped()
+    saved = sys.stdout, sys.stderr
+    try:
+        writer = Writer(history, header)
+    except OSError as error:
+        return _broken(f"the history cannot be written: {error.strerror} ({history})", printed)
+    try:
+        sys.stdout = sys.stderr = printed
+        end = simulate(spec, writer)
+    except ChaosError as error:
+        return {**_broken(str(error), printed), "exit": error.exit_code}
+    except OSError as error:
+        return _broken(f"the history cannot be written: {error.strerror} ({history})", printed)
+    except MemoryError:
+        return _broken(f"the agent used more than {MEMORY_MAX_BYTES >> 20} MiB", printed)
+    finally:
+        sys.stdout, sys.stderr = saved
+        _close_quietly(writer)
+    return {
+        "digest": end.digest,
+        "ops": len(end.ops),
+        "sites": [asdict(s) for s in end.sites],
+        "choices": dict(end.choices),
+        "fired": {str(k): v for k, v in end.fired.items()},
+        "broke": end.broke,
+        "notes": list(end.notes),
+        "virtual_ms": end.virtual_ms,
+        "wall_ms": monotonic_ms() - began,
+        "printed": "".join(printed.parts),
+    }
+
+
+def try_loading(agent: str) -> dict[str, Any]:
+    """Makes the agent once, as an execution would, and says what does not fit."""
+    printed = _Capped()
+    saved = sys.stdout, sys.stderr
+    try:
+        sys.stdout = sys.stderr = printed
+        with guarded() as leaks:
+            AgentSource(agent).create()
+    except ChaosError as error:
+        return {**_broken(str(error), printed), "exit": error.exit_code}
+    finally:
+        sys.stdout, sys.stderr = saved
+    return {"broke": leaks.found[0] if leaks.found else "", "printed": "", "exit": 4}
+
+
+def _close_quietly(writer: Writer) -> None:
+    with suppress(OSError):  # the same full disk has been reported by the write before
+        writer.close()
+
+
+def _broken(why: str, printed: _Capped) -> dict[str, Any]:
+    return {"broke": why, "printed": "".join(printed.parts), "exit": 4}
+
+
+def send(stream: BinaryIO, frame: bytes) -> None:
+    """One length-prefixed frame."""
+    stream.write(struct.pack(">I", len(frame)) + frame)
+    stream.flush()
+
+
+def receive(stream: BinaryIO) -> bytes | None:
+    """The next frame, or None at the end."""
+    head = stream.read(4)
+    if len(head) < 4:
+        return None
+    size = struct.unpack(">I", head)[0]
+    body = stream.read(size)
+    return body if len(body) == size else None
+
+
+def _limit_memory() -> None:
+    # Not every system can limit memory; the watchdog still bounds the time.
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_MAX_BYTES, MEMORY_MAX_BYTES))
+
+
+def main() -> None:
+    """Serves requests until standard input ends."""
+    requests = os.fdopen(os.dup(0), "rb")
+    answers = os.fdopen(int(sys.argv[1]), "wb")
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGUSR1"):
+        faulthandler.register(signal.SIGUSR1, file=2, all_threads=False)
+    _limit_memory()
+    while True:
+        frame = receive(requests)
+        if frame is None:
+            break
+        request = pickle.loads(frame)
+        result = try_loading(request) if isinstance(request, str) else execute(*request)
+        send(answers, json.dumps(result).encode())
+    # No interpreter shutdown: it would collect, and so run, what was left of killed agents.
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

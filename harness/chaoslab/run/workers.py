@@ -1,0 +1,206 @@
+"""A pool of worker interpreters under a watchdog.
+
+Two groups with different hash seeds: an execution and its repetition never share an interpreter
+nor an order of sets. A worker that hangs is asked where it stands, then killed; the next request
+gets a fresh one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import queue
+import re
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from chaoslab.adapters import AgentSource
+from chaoslab.backends.api import ExecutionSpec
+from chaoslab.core.clock import monotonic_ms
+from chaoslab.core.errors import AdapterError, LabError
+from chaoslab.run.worker import execute, receive, send
+
+HASH_SEEDS: Final = {"first": "101", "repeat": "20202"}
+_RECYCLE_AFTER: Final = 250
+_TAIL_MAX: Final = 64_000
+
+
+class Worker:
+    """One interpreter."""
+
+    def __init__(self, group: str) -> None:
+        read_end, write_end = os.pipe()
+        env = {**os.environ, "PYTHONHASHSEED": HASH_SEEDS[group], "PYTHONUNBUFFERED": "1"}
+        package_parent = str(Path(__file__).resolve().parents[2])
+        path = env.get("PYTHONPATH", "")
+        env["PYTHONPATH"] = package_parent + (os.pathsep + path if path else "")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "chaoslab.run.worker", str(write_end)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=(write_end,),
+            env=env,
+            start_new_session=True,
+        )
+        os.close(write_end)
+        self._answers = os.fdopen(read_end, "rb")
+        self._tail = bytearray()
+        self._drain = threading.Thread(target=self._read_output, daemon=True)
+        self._drain.start()
+        self.served = 0
+
+    def _read_output(self) -> None:
+        assert self._process.stdout is not None
+        descriptor = self._process.stdout.fileno()
+        while True:
+            try:
+                part = os.read(descriptor, 65_536)
+            except OSError:
+                return
+            if not part:
+                return
+            self._tail += part
+            del self._tail[:-_TAIL_MAX]
+
+    def ask(self, frame: bytes, limit_ms: int) -> dict[str, Any]:
+        """One execution; a hang or a death is told in `broke`."""
+        assert self._process.stdin is not None
+        self.served += 1
+        try:
+            send(self._process.stdin, frame)  # type: ignore[arg-type]
+        except OSError:
+            return self._died()
+        if not self._wait(limit_ms):
+            return self._hung(limit_ms)
+        answer = receive(self._answers)
+        if answer is None:
+            return self._died()
+        result: dict[str, Any] = json.loads(answer)
+        return result
+
+    def _wait(self, limit_ms: int) -> bool:
+        until = monotonic_ms() + limit_ms
+        while True:
+            left = until - monotonic_ms()
+            if left <= 0:
+                return False
+            ready, _, _ = select.select([self._answers], [], [], min(left, 1_000) / 1_000)
+            if ready:
+                return True
+
+    def _hung(self, limit_ms: int) -> dict[str, Any]:
+        if hasattr(signal, "SIGUSR1"):
+            self._process.send_signal(signal.SIGUSR1)
+            select.select([self._answers], [], [], 0.3)
+        where = _top_frame(self._tail.decode("utf-8", "replace"))
+        self.kill()
+        return {
+            "broke": f"the execution did not end within {limit_ms} ms of wall time"
+            f"{where}; the agent blocks the interpreter (a busy loop or a blocking call)",
+            "printed": "",
+            "exit": 4,
+        }
+
+    def _died(self) -> dict[str, Any]:
+        code = self._process.wait()
+        self._drain.join(1)
+        text = self._tail.decode("utf-8", "replace").strip()[-2_000:]
+        how = f"was killed by signal {-code}" if code < 0 else f"ended itself with code {code}"
+        return {
+            "broke": f"the execution's interpreter {how}; the agent called exit, "
+            "crashed the interpreter or ran out of memory",
+            "printed": text,
+            "exit": 4,
+        }
+
+    @property
+    def usable(self) -> bool:
+        """Whether it may serve again."""
+        return self._process.poll() is None and self.served < _RECYCLE_AFTER
+
+    def kill(self) -> None:
+        """Ends the interpreter and everything that the agent started in its session."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._drain.join(1)
+        for stream in (self._process.stdin, self._process.stdout, self._answers):
+            with suppress(OSError):
+                if stream is not None:
+                    stream.close()
+
+
+def _top_frame(dump: str) -> str:
+    frames = re.findall(r'File "([^"]+)", line (\d+) in (\S+)', dump)
+    return f" (it stood at {frames[0][0]}:{frames[0][1]} in {frames[0][2]})" if frames else ""
+
+
+class Workers:
+    """Lends workers. With `in_process` everything runs here, for a debugger."""
+
+    def __init__(self, *, watchdog_ms: int = 20_000, in_process: bool = False) -> None:
+        self.watchdog_ms = watchdog_ms
+        self.in_process = in_process
+        self._idle: Mapping[str, queue.SimpleQueue[Worker]] = {
+            g: queue.SimpleQueue() for g in HASH_SEEDS
+        }
+        self._all: set[Worker] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def execute(
+        self, spec: ExecutionSpec, history: Path | None, header: dict[str, Any], group: str
+    ) -> dict[str, Any]:
+        """One execution in a worker of a group; blocks until it is done or given up."""
+        if self.in_process:
+            return execute(spec, history, header)
+        return self._ask(pickle.dumps((spec, history, header)), group)
+
+    def try_loading(self, agent: str) -> None:
+        """Makes the agent once. AdapterError, or LabError where loading it breaks the worker."""
+        if self.in_process:
+            AgentSource(agent).create()
+            return
+        result = self._ask(pickle.dumps(agent), "first")
+        if result["broke"]:
+            raise (AdapterError if result["exit"] == 2 else LabError)(result["broke"])
+
+    def _ask(self, frame: bytes, group: str) -> dict[str, Any]:
+        worker = self._borrow(group)
+        result = worker.ask(frame, self.watchdog_ms)
+        if worker.usable and not self._closed:
+            self._idle[group].put(worker)
+        else:
+            self._drop(worker)
+        return result
+
+    def _borrow(self, group: str) -> Worker:
+        try:
+            return self._idle[group].get_nowait()
+        except queue.Empty:
+            worker = Worker(group)
+            with self._lock:
+                self._all.add(worker)
+            return worker
+
+    def _drop(self, worker: Worker) -> None:
+        worker.kill()
+        with self._lock:
+            self._all.discard(worker)
+
+    def close(self) -> None:
+        """Kills all workers; may be called from another thread while some still work."""
+        self._closed = True
+        with self._lock:
+            workers = list(self._all)
+        for worker in workers:
+            self._drop(worker)

@@ -1,0 +1,119 @@
+"""The numbers of this machine, as ratios where a ratio can be had: `make bench`.
+
+Rows: executions a second (simulated, recorded, checked) on one core; cost per entry from short to
+long executions; checks; and what it costs to retire and replace a Wasm instance. Nothing here is
+a test: machines are noisy, and a timed test fails for no reason.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from wasmtime import Store
+
+from chaoslab.backends.api import ExecutionSpec
+from chaoslab.backends.sim import merged_contract, simulate
+from chaoslab.check import judge
+from chaoslab.check.model import Evidence
+from chaoslab.contract import DEFAULT_LIMITS
+from chaoslab.faults import place
+from chaoslab.history import View, Writer
+from chaoslab.run.select import REFERENCE, scenario_files, specs_for
+from chaoslab.wasm import GuestInstance, load_module
+from chaoslab.wasm.engine import engine
+
+FUEL = 10_000_000
+
+
+def say(text: str) -> None:
+    """One line of the table."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def median_ms(action: Callable[[], object], times: int) -> float:
+    """The median wall time of an action, after one warm-up."""
+    action()
+    found = []
+    for _ in range(times):
+        began = time.perf_counter()
+        action()
+        found.append((time.perf_counter() - began) * 1000)
+    return statistics.median(found)
+
+
+def executions() -> None:
+    """Executions a second, and the cost of an entry as executions grow."""
+    spec = specs_for(scenario_files(["matrix/timeout-after-commit"]), REFERENCE, seeds=[0])[0]
+    base = ExecutionSpec(
+        scenario=spec.scenario,
+        workload=spec.workload,
+        contract=spec.contract,
+        agent=spec.agent,
+        seed=0,
+        ops_max=2_000_000,
+    )
+    contract = merged_contract(spec.contract, spec.workload)
+    say(f"{'sessions':>9} {'entries':>9} {'ms':>9} {'runs/s':>8} {'µs/entry':>9} {'judge µs/entry':>15}")
+    for sessions, times in ((1, 30), (2, 20), (20, 5), (200, 3), (1200, 1)):
+        workload = replace(spec.scenario.workload, sessions=sessions, tasks=2)
+        scenario = replace(spec.scenario, workload=workload)
+        quiet = replace(base, scenario=replace(scenario, faults=()))
+        control = simulate(quiet, Writer(None, {}))
+        placed = place(scenario.faults, control.sites, contract)
+        struck = replace(base, scenario=scenario, placed=placed)
+        end = simulate(struck, Writer(None, {}))
+        evidence = Evidence(
+            history=View(end.ops),
+            contract=contract,
+            limits=DEFAULT_LIMITS,
+            control=View(control.ops),
+            repeats=(View(end.ops),),
+        )
+        ops = len(end.ops)
+
+        def one(struck: ExecutionSpec = struck) -> None:
+            simulate(struck, Writer(None, {}))
+
+        def check(evidence: Evidence = evidence) -> None:
+            fresh = View(evidence.history.ops)
+            judge(replace(evidence, history=fresh, control=fresh, repeats=(fresh,)))
+
+        ran, judged = median_ms(one, times), median_ms(check, times)
+        say(
+            f"{sessions:>9} {ops:>9} {ran:>9.1f} {1000 / (ran + judged):>8.1f} "
+            f"{ran * 1000 / ops:>9.1f} {judged * 1000 / ops:>15.2f}"
+        )
+
+
+def wasm() -> None:
+    """Retire and replace against the bare cost of a store and an instance, in turn."""
+    for build in ("abort", "unwind"):
+        module = load_module("ticket", build)
+
+        def bare(module: object = module) -> None:
+            store = Store(engine())
+            instance = module.code.instantiate(store)  # type: ignore[attr-defined]
+            exports = instance.exports(store)
+            exports["__stack_pointer"].value(store)
+
+        guest = GuestInstance(module, id="0")
+
+        def swap(module: object = module, guest: GuestInstance = guest) -> None:
+            GuestInstance(module, id="n").retire()  # type: ignore[arg-type]
+
+        pairs = []
+        for _ in range(7):
+            pairs.append((median_ms(swap, 60), median_ms(bare, 60)))
+        ratio = statistics.median(a / b for a, b in pairs)
+        a, b = (statistics.median(x) * 1000 for x in zip(*pairs, strict=True))
+        say(f"wasm {build:<7} retire+replace {a:6.0f} µs   bare {b:6.0f} µs   ratio {ratio:.2f}")
+
+
+if __name__ == "__main__":
+    executions()
+    wasm()
