@@ -13,7 +13,7 @@ from chaoslab.check.model import (
     conclude,
 )
 from chaoslab.check.recovery import goal
-from chaoslab.check.registry import CHECK_IDS, CHECKS, TITLES, Judgement, judge, overall
+from chaoslab.check.registry import CHECK_IDS, CHECKS, TITLES, Judgement, judge, overall, without
 
 __all__ = [
     "CHECKS",
@@ -33,4 +33,5 @@ __all__ = [
     "goal",
     "judge",
     "overall",
+    "without",
 ]

@@ -31,7 +31,8 @@ from chaoslab.check.texts import advice
 from chaoslab.history import Op, View
 
 _LINES_MAX: Final = 11  # entries; with the conclusion, the advice and the replay 14 lines
-_FEW: Final = 4
+_FEW: Final = 4  # with fewer entries than this a story has no beginning and no end
+_EDGE: Final = 4
 
 _WITNESS, _CAUSE, _ANSWER, _LIFE, _END, _START = range(6)
 # These hit whoever is near, so they matter although they belong to another call.
@@ -41,8 +42,13 @@ _WIDE: Final = frozenset(("crash", "pause", "partition"))
 def because(view: View, violation: Violation, /, *, replay: str = "") -> list[str]:
     """The story of a violation, one line an element. `replay` is the command that shows it."""
     ranks = _gather(view, violation)
+    witness = [i for i in violation.witness if i in ranks]
+    if len(witness) > _LINES_MAX - 3:
+        # A long row of the same thing: how it began and how it ended is enough.
+        for index in witness[_EDGE:-_EDGE]:
+            del ranks[index]
     kept = sorted(ranks, key=lambda index: (ranks[index], index))[:_LINES_MAX]
-    left_out = [i for i in violation.witness if i in ranks and i not in kept]
+    left_out = [i for i in witness if i not in kept]
     told: list[Op] = []
     rows = []
     for op in (view[index] for index in sorted(kept)):
@@ -90,7 +96,10 @@ def _gather(view: View, violation: Violation) -> dict[int, int]:
     for call in sorted(calls):
         answer = view.completion(call)
         if answer is not None:
-            add((answer,), _ANSWER if answer.type != "ok" else _END)
+            if answer.type != "ok":
+                add((answer,), _ANSWER)
+            elif answer.f.startswith(("tools.", "wasm.")):
+                add((answer,), _END)
         if view[call].f.startswith("tools."):
             add(view.commits(call), _ANSWER)
     first, last = witness[0].index, witness[-1].index
@@ -101,9 +110,25 @@ def _gather(view: View, violation: Violation) -> dict[int, int]:
         tasks = {op.task for op in witness} | {view[c].task for c in calls}
         add((o for o in view.named("task.outcome") if o.task in tasks - {""}), _END)
     if len(ranks) < _FEW:
-        tasks = {op.task for op in witness} - {""}
-        add((s for s in view.named("task.submit") if s.task in tasks), _START)
+        for task in sorted({op.task for op in witness} - {""}):
+            _whole_task(view, ranks, task)
+        for f in ("lab.deadlock", "lab.budget", "lab.end"):
+            add(view.named(f), _START)
     return ranks
+
+
+def _whole_task(view: View, ranks: dict[int, int], task: str) -> None:
+    """Where one entry is the whole proof: how its task began, what struck it, how it went on."""
+    own = [op for op in view if op.task == task]
+    for op in own:
+        if op.f in ("task.submit", "nemesis.strike", "task.raised"):
+            ranks.setdefault(op.index, _LIFE)
+    for op in own[-_FEW:]:
+        ranks.setdefault(op.index, _END)
+    processes = {op.process for op in own} - {""}
+    for op in view.named("process.kill"):
+        if op.process in processes:
+            ranks.setdefault(op.index, _LIFE)
 
 
 def _surroundings(

@@ -243,12 +243,12 @@ def _quarantine(evidence: Evidence) -> Finding:
 def _worked(ward: Op, op: Op) -> Violation:
     head, _, tail = op.f.partition(".")
     retry = op.attempt >= 2 and head != "model"
-    what = f"{tail} {op.marker}".strip() if head != "model" else "the model"
+    what = f"for {tail} {op.marker}".strip() if head != "model" else "the model"
     return Violation(
         check=QUARANTINE_ID,
         code="work-in-quarantine",
         subject=op.session,
-        explanation=f"{op.process} {'retried' if retry else 'asked'} {what} for {op.session}, "
+        explanation=f"{op.process} asked {what}{' again' if retry else ''} in {op.session}, "
         "which was quarantined",
         witness=indexes(ward.index, op.index),
         tool="" if head == "model" else tail,

@@ -153,12 +153,13 @@ def _effects_differ(
             extra.setdefault(name, []).extend(k for k in keys if k in now)
     for anomaly, tools in (("missing", missing), ("extra", extra)):
         for name, keys in tools.items():
-            found.append(_diverged(here, name, keys, anomaly, before, now))
+            found.append(_diverged(here, there, name, keys, anomaly, before, now))
     return found
 
 
 def _diverged(
     here: Facts,
+    there: Facts,
     tool: str,
     keys: list[OpKey],
     anomaly: str,
@@ -167,21 +168,22 @@ def _diverged(
 ) -> Violation:
     first = keys[0]
     shown = ", ".join(
-        f"{k[1]} ({before.get(k, 0)} without faults, {now.get(k, 0)} with)"
+        f"{k[1]} (now {now.get(k, 0)}, without the faults {before.get(k, 0)})"
         for k in keys[:_SHOWN_MAX]
     )
     witness = [c.index for e in here.effects.get(first, ()) if e.stands for c in e.commits[:1]]
     if not witness:
         entry = here.operations.get(first)
         witness = [op.index for op in entry.attempts[-1:]] if entry is not None else []
-        for name in sorted(here.tasks_of(first)):
+        for name in sorted(here.tasks_of(first) | there.tasks_of(first)):
             outcome = here.tasks[name].outcome if name in here.tasks else None
             witness += [outcome.index] if outcome is not None else []
     return Violation(
         check=CONVERGES_ID,
         code="diverged",
         subject=f"{tool} {first[1]}",
-        explanation=f"{tool}: {shown}" + (" and more" if len(keys) > _SHOWN_MAX else ""),
+        explanation=f"{tool} does not stand as often as it should: {shown}"
+        + (" and more" if len(keys) > _SHOWN_MAX else ""),
         witness=indexes(witness),
         tool=tool,
         anomaly=anomaly,

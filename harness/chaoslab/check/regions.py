@@ -18,7 +18,7 @@ by `effects.delivery`.
 >>> ops = [lease(0, 1, "p1"), lease(1, 2, "p2"), write(2, 2, "p2"), write(3, 1, "p1")]
 >>> found = FENCED(Evidence(history=View(ops), contract=Contract(), limits=Limits()))
 >>> [(v.code, v.witness) for v in found.violations]
-[('stale-fence-accepted', (1, 2, 3))]
+[('stale-fence-accepted', (0, 1, 2, 3))]
 """
 
 from __future__ import annotations
@@ -105,7 +105,11 @@ def _stale(granted: Mapping[int, Op], seen: Op, op: Op, session: str) -> list[Vi
             subject=session,
             explanation=f"the store took {op.get('id')} from {op.process} with fence "
             f"{_fence(op)}, after it had taken fence {_fence(seen)} for {session}",
-            witness=indexes(newer.index if newer is not None else -1, seen.index, op.index),
+            witness=indexes(
+                (g.index for g in (granted.get(_fence(op) or 0), newer) if g is not None),
+                seen.index,
+                op.index,
+            ),
         )
     ]
 
@@ -190,7 +194,7 @@ def _violation(event: Op, lost: Op, code: str, why: str) -> Violation:
         check=LOSS_ID,
         code=code,
         subject=str(lost.get("id", "")),
-        explanation=f"{lost.get('id')} (version {lost.get('version')}) was lost when "
+        explanation=f"{lost.get('id')}, which had been acknowledged, was lost when "
         f"{event.get('region')} {'took over' if event.f == 'region.promote' else 'joined'}; "
         f"it {why}",
         witness=indexes(lost.index, event.index),

@@ -28,7 +28,7 @@ from chaoslab.check import (
     recovery,
     regions,
 )
-from chaoslab.check.model import Checker, Evidence, Finding, Verdict, Violation, Where
+from chaoslab.check.model import Capability, Checker, Evidence, Finding, Verdict, Violation, Where
 from chaoslab.check.texts import TEXTS
 
 CHECKS: Final[tuple[Checker, ...]] = (
@@ -53,6 +53,16 @@ CHECKS: Final[tuple[Checker, ...]] = (
 )
 CHECK_IDS: Final[tuple[str, ...]] = tuple(check.id for check in CHECKS)
 TITLES: Final[dict[str, str]] = {check: TEXTS[check].title for check in CHECK_IDS}
+
+
+def without(*missing: Capability) -> tuple[Checker, ...]:
+    """The checks that need none of these. The fault-free execution itself is judged by
+    `without("control", "repeats")`: there is nothing to compare it with.
+
+    >>> "recovery.converges" in [check.id for check in without("control")]
+    False
+    """
+    return tuple(check for check in CHECKS if not check.needs & set(missing))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from chaoslab.run.model import run_json
 from chaoslab.run.perform import difference, perform
 from chaoslab.run.rebuild import spec_of
 from chaoslab.run.select import (
+    check_modules,
     known_scenarios,
     planted_bugs,
     planted_specs,
@@ -47,6 +48,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     workers = Workers(watchdog_ms=arguments.watchdog * 1000, in_process=arguments.in_process)
     try:
         workers.try_loading(arguments.agent)
+        check_modules(specs)
         campaign = Campaign.latest(reports) if arguments.resume else Campaign.create(reports)
         with progress(console, len(specs)) as on_run:
             results = run_all(specs, campaign, workers, jobs=arguments.jobs, on_run=on_run)

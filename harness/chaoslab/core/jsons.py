@@ -55,15 +55,18 @@ def plain(value: object, /, *, where: str, depth: int = 0) -> Json:
     >>> plain({"a": (1, 2)}, where="args")
     {'a': [1, 2]}
     """
-    if value is None or isinstance(value, (bool, str)):
-        return value if type(value) in (bool, str, type(None)) else str(value)
+    kind = type(value)
+    if kind is str or kind is int or kind is bool or value is None:
+        return value  # type: ignore[return-value]
+    if isinstance(value, (bool, str)):
+        return str(value)
     if isinstance(value, int):
         return int(value)
     if depth > 40:
         raise UsageError(f"{where} is nested deeper than 40 levels", hint="flatten it")
-    if isinstance(value, Mapping):
+    if kind is dict or isinstance(value, Mapping):
         out: dict[str, Json] = {}
-        for key, item in value.items():
+        for key, item in value.items():  # type: ignore[attr-defined]
             if not isinstance(key, str):
                 raise UsageError(
                     f"{where} has a key that is no string", value=key, allowed="string keys"

@@ -26,7 +26,7 @@ class Ownership:
         self._world, self._settings, self.session = world, settings, session
         self._lease: Lease | None = None
         self._why_lost = ""
-        self._taken = False  # by another process: then there is nothing to give up
+        self._to_return = False  # whether there is a lease that others wait for
         self._calling = asyncio.Lock()  # renewing and giving up must not overtake each other
 
     def check(self) -> None:
@@ -34,7 +34,7 @@ class Ownership:
         if self._lease is None:
             raise OwnershipLost("the lease was given up")
         if not self._why_lost and self._world.clock.now_ms() >= self._lease.expires_ms:
-            self._why_lost = "the lease ran out"
+            self.lost("the lease ran out")
         if self._why_lost:
             raise OwnershipLost(self._why_lost)
 
@@ -47,6 +47,7 @@ class Ownership:
     def lost(self, why: str) -> OwnershipLost:
         """Notes that the session is no longer ours. Returns the error to raise."""
         self._why_lost = self._why_lost or why
+        self._to_return = False
         return OwnershipLost(self._why_lost)
 
     @asynccontextmanager
@@ -80,7 +81,7 @@ class Ownership:
                 pass
             else:
                 if clock.now_ms() < lease.expires_ms:
-                    self._lease = lease
+                    self._lease, self._to_return = lease, True
                     return
             await clock.sleep(wait)
         raise NotNow(f"another process keeps session {self.session}")
@@ -90,7 +91,11 @@ class Ownership:
         while not self._why_lost:
             await self._world.clock.sleep(self._settings.lease_renew_ms)
             async with self._calling:
-                await self._renew()
+                # One that has run out is not renewed: that would take the session away from
+                # whoever owns it next, or may have owned it in between.
+                with suppress(OwnershipLost):
+                    self.check()
+                    await self._renew()
 
     async def _renew(self) -> None:
         assert self._lease is not None
@@ -99,21 +104,19 @@ class Ownership:
                 self.session, ttl_ms=self._settings.lease_ttl_ms
             )
         except Held:
-            self._taken = True
             self.lost("another process took the session")
         except WorldError:
-            # Asked again soon; if nobody answers until the lease ends, `check` says so.
-            if self._world.clock.now_ms() >= self._lease.expires_ms:
-                self.lost("the lease ran out")
+            return  # asked again soon; if nobody answers until the lease ends, `check` says so
         else:
             if lease.fence == self._lease.fence:
                 self._lease = lease
             else:
-                # It had ended in between: what happened meanwhile is unknown here.
+                # It ended on the way there: what happened meanwhile is unknown here.
                 self.lost("the lease had run out before it was renewed")
+                self._to_return = True
 
     async def _give_up(self) -> None:
         self._lease = None
-        if not self._taken:
+        if self._to_return:
             with suppress(WorldError):
                 await self._world.leases.acquire(self.session, ttl_ms=0)

@@ -22,6 +22,7 @@ from chaoslab.core.errors import ContractError, ScenarioError, UsageError
 from chaoslab.core.resources import data_root, resource_path
 from chaoslab.run.model import RunSpec
 from chaoslab.scenario import Scenario, Workload, find_workload, load_scenario
+from chaoslab.wasm import load_module
 
 REFERENCE = "chaoslab.reference:make_agent"
 REFERENCE_CONTRACT = "fixtures/contracts/reference.toml"
@@ -196,6 +197,15 @@ def _sources(agent: str, scenario: Scenario) -> tuple[str, ...]:
     if adapter is not None:
         paths.append(adapter)
     return tuple(hashlib.blake2b(p.read_bytes(), digest_size=8).hexdigest() for p in paths)
+
+
+def check_modules(specs: Sequence[RunSpec], /) -> None:
+    """Loads every Wasm module that the runs may use; ModuleRefused before anything runs."""
+    for spec in specs:
+        use = spec.scenario.workload
+        for service in spec.workload.services.values():
+            if service.wasm:
+                load_module(service.wasm, use.wasm.get(service.wasm, "abort"))
 
 
 def planted_specs(scenario_names: Sequence[str] | None = None, /) -> list[RunSpec]:

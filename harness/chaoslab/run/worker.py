@@ -137,6 +137,7 @@ def main() -> None:
     """Serves requests until standard input ends."""
     requests = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(int(sys.argv[1]), "wb")
+    own_limit_s = int(sys.argv[2])
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -148,7 +149,10 @@ def main() -> None:
         if frame is None:
             break
         request = pickle.loads(frame)
+        # Should the parent be killed, nobody is left to watch: then this ends by itself.
+        faulthandler.dump_traceback_later(own_limit_s, exit=True)
         result = try_loading(request) if isinstance(request, str) else execute(*request)
+        faulthandler.cancel_dump_traceback_later()
         send(answers, json.dumps(result).encode())
     # No interpreter shutdown: it would collect, and so run, what was left of killed agents.
     sys.stdout.flush()

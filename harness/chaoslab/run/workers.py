@@ -36,14 +36,20 @@ _TAIL_MAX: Final = 64_000
 class Worker:
     """One interpreter."""
 
-    def __init__(self, group: str) -> None:
+    def __init__(self, group: str, watchdog_ms: int = 20_000) -> None:
         read_end, write_end = os.pipe()
         env = {**os.environ, "PYTHONHASHSEED": HASH_SEEDS[group], "PYTHONUNBUFFERED": "1"}
         package_parent = str(Path(__file__).resolve().parents[2])
         path = env.get("PYTHONPATH", "")
         env["PYTHONPATH"] = package_parent + (os.pathsep + path if path else "")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "chaoslab.run.worker", str(write_end)],
+            [
+                sys.executable,
+                "-m",
+                "chaoslab.run.worker",
+                str(write_end),
+                str(watchdog_ms // 1000 + 10),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -187,7 +193,7 @@ class Workers:
         try:
             return self._idle[group].get_nowait()
         except queue.Empty:
-            worker = Worker(group)
+            worker = Worker(group, self.watchdog_ms)
             with self._lock:
                 self._all.add(worker)
             return worker

@@ -66,7 +66,11 @@ def test_effect_of_a_guest() -> None:
     h = _start()
     call = h.wasm("i1", "o-2", task="s2-t1")
     h.add(
-        "commit", "tools.ticket", {"ref": "r", "args": {"c": C1}}, call=call, session="s2",
+        "commit",
+        "tools.ticket",
+        {"ref": "r", "args": {"c": C1}},
+        call=call,
+        session="s2",
         marker="o-2",
     )
     assert codes(SESSIONS, h.end()) == ["canary-crossed/tools"]
@@ -114,8 +118,9 @@ def test_a_flood_is_one_line() -> None:
 def _poisoned(reason: str = "trap") -> History:
     h = History()
     call = h.wasm("i1", "o-1")
-    h.event("wasm.poisoned", {"instance": "i1", "reason": reason}, call=call, process="p1",
-            session="s1")
+    h.event(
+        "wasm.poisoned", {"instance": "i1", "reason": reason}, call=call, process="p1", session="s1"
+    )
     h.info(call, "trap")
     return h
 

@@ -124,9 +124,7 @@ def _reworded(arrived: bool, answer: str, lookup: bool = False) -> list[str]:
     else:
         h.fail(second, answer)
     if lookup:
-        call = h.invoke(
-            "tools.refund.lookup", {"args": {}, "lookup": True}, "s1-t1", marker="o-1"
-        )
+        call = h.invoke("tools.refund.lookup", {"args": {}, "lookup": True}, "s1-t1", marker="o-1")
         h.ok(call, data={"refs": ["refund:o-1#1"]})
     return codes(KEYS, h.end())
 

@@ -144,9 +144,7 @@ def test_late_reports() -> None:
         h = History().submit("s1-t1")
         first = h.done("refund", "o-1", key="a")
         h.outcome("s1-t1", "completed", ("refund", "o-1", first))
-        h.outcome(
-            "s1-t1", "completed", ("refund", "o-1", ref), process="p2", counted=False
-        )
+        h.outcome("s1-t1", "completed", ("refund", "o-1", ref), process="p2", counted=False)
         return codes(ID, h.end())
 
     assert late("refund:o-1#1") == []
