@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from chaoslab.check.facts import Facts
+from chaoslab.check.facts import Facts, rows_of
 from chaoslab.check.model import Check, Evidence, Finding, Violation, conclude, indexes
 from chaoslab.check.tokens import Mark, Sighting, marks_of
 from chaoslab.history import Op
@@ -103,7 +103,7 @@ def _whole(parts: _Parts, known: _Groups, group: str, revision: str) -> bool:
 def _torn_prompt(op: Op, known: _Groups, spoken: dict[str, _Groups]) -> tuple[str, _Parts] | None:
     found = None
     before = spoken.setdefault(op.task, {})
-    for run in _runs(op.get("messages") or ()):
+    for run in _runs(rows_of(op, "messages")):
         together: _Groups = {}
         for message in run:
             marks = marks_of(message)

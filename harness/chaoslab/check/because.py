@@ -142,7 +142,7 @@ def _surroundings(
             if first < op.index < last and op.process in processes:
                 ranks.setdefault(op.index, _LIFE)
     for op in view.named("nemesis.strike"):
-        if first < op.index < last and op.get("kind") in _WIDE and op.process in processes:
+        if first < op.index < last and str(op.get("kind")) in _WIDE and op.process in processes:
             ranks.setdefault(op.index, _ANSWER)
     if regional:
         for f in ("region.down", "region.partition", "region.promote"):

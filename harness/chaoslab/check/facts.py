@@ -78,10 +78,20 @@ class TaskFacts:
         return str(self.outcome.get("status", "")) if self.outcome is not None else ""
 
 
+def rows_of(op: Op, name: str, /) -> Sequence[Any]:
+    """A list inside an entry's value; empty where there is none or something else stands there.
+
+    >>> rows_of(Op(index=0, time_ns=0, type="ok", f="memory.scan", value={"items": 7}), "items")
+    ()
+    """
+    found = op.get(name)
+    return found if isinstance(found, (list, tuple)) else ()
+
+
 def claims_of(outcome: Op, /) -> list[Claimed]:
     """The claims of an outcome; a malformed one is skipped, since it claims nothing."""
     found = []
-    for raw in outcome.get("claims") or ():
+    for raw in rows_of(outcome, "claims"):
         if isinstance(raw, Mapping):
             ref = raw.get("ref")
             found.append(

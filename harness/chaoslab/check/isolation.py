@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from chaoslab.check.facts import Facts
+from chaoslab.check.facts import Facts, rows_of
 from chaoslab.check.model import Check, Evidence, Finding, Violation, conclude, indexes
 from chaoslab.check.tokens import Sighting
 from chaoslab.history import Op
@@ -73,8 +73,7 @@ def _sent(op: Op) -> bool:
 
 def _ids(op: Op) -> list[str]:
     if op.f == "memory.write_many" and op.type == "invoke":
-        writes = op.get("writes") or ()
-        return [str(w.get("id", "")) for w in writes if isinstance(w, Mapping)]
+        return [str(w.get("id", "")) for w in rows_of(op, "writes") if isinstance(w, Mapping)]
     return [str(op.get("id", ""))]
 
 

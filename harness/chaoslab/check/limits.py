@@ -169,7 +169,7 @@ def _affected(facts: Facts, strike: Op) -> list[TaskFacts]:
     if strike.f != "nemesis.strike":
         region = strike.get("region")
         processes = {p for p, op in facts.births.items() if op.get("region") == region}
-    elif strike.get("kind") in _WIDE and strike.process:
+    elif str(strike.get("kind")) in _WIDE and strike.process:
         processes = {strike.process}
     out = []
     for task in facts.tasks.values():

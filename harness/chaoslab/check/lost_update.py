@@ -19,17 +19,17 @@ Writing the same value once more loses nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
-from chaoslab.check.facts import Facts
+from chaoslab.check.facts import Facts, rows_of
 from chaoslab.check.model import Check, Evidence, Finding, Violation, conclude, indexes
 from chaoslab.core.jsons import canonical
 from chaoslab.history import Op
 
 ID = "memory.lost-update"
 
-_Version = tuple[Any, ...]
+_Version = tuple[int, ...]
 _NAMED: Final = ("memory.read", "memory.scan", "memory.write", "memory.write_many")
 
 
@@ -100,12 +100,14 @@ def _memory_ops(facts: Facts) -> list[Op]:
 
 
 def _version(raw: Any) -> _Version | None:
-    return tuple(raw) if isinstance(raw, (list, tuple)) else None
+    if isinstance(raw, (list, tuple)) and all(isinstance(part, int) for part in raw):
+        return tuple(raw)
+    return None
 
 
 def _seen(facts: Facts, op: Op) -> list[tuple[str, _Version]]:
     if op.f == "memory.scan":
-        rows: Sequence[Any] = op.get("items") or ()
+        rows = rows_of(op, "items")
         pairs = [(r.get("id"), _version(r.get("version"))) for r in rows if isinstance(r, Mapping)]
     else:
         asked = facts.invoke_of(op)
@@ -122,7 +124,7 @@ def _lost(facts: Facts, known: _Known, earlier: Op, op: Op, id: str, over: _Vers
     if asked is not None:
         expect = asked.get("expect")
         if asked.f == "memory.write_many":
-            writes, item = asked.get("writes") or (), op.get("item", -1)
+            writes, item = rows_of(asked, "writes"), op.get("item", -1)
             line = writes[item] if isinstance(item, int) and 0 <= item < len(writes) else {}
             expect = line.get("expect") if isinstance(line, Mapping) else None
         if _version(expect) == over:

@@ -235,7 +235,7 @@ def _uncertain(facts: Facts, task: TaskFacts, outcome: Op, own: _Task) -> list[V
             continue
         if answer is None or answer.type == "info" or answer.index > outcome.index:
             return []
-        if answer.type == "fail" and answer.get("error") in _DOUBTFUL:
+        if answer.type == "fail" and str(answer.get("error")) in _DOUBTFUL:
             return []
     return [
         Violation(

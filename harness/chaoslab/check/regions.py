@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from chaoslab.check.facts import Facts
+from chaoslab.check.facts import Facts, rows_of
 from chaoslab.check.model import Check, Evidence, Finding, Violation, conclude, indexes
 from chaoslab.history import Op
 
@@ -135,7 +135,7 @@ def _loss(evidence: Evidence) -> Finding:
     looked_at = promotions = 0
     for event, cut_ns in _takeovers(facts):
         promotions += event.f == "region.promote"
-        for row in event.get("lost") or ():
+        for row in rows_of(event, "lost"):
             lost = _lost_commit(facts, row)
             if lost is None:
                 continue

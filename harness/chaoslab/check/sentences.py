@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from chaoslab.check.facts import rows_of
 from chaoslab.core.jsons import canonical
 from chaoslab.history import Op
 
@@ -115,7 +116,7 @@ def _invoke(op: Op, before: Sequence[Op]) -> str:
     if op.f == "model.complete":
         return f"{_agent(op)} asks the model{_for(op)}"
     if op.f == "memory.write_many":
-        ids = [str(w.get("id")) for w in op.get("writes") or () if isinstance(w, Mapping)]
+        ids = [str(w.get("id")) for w in rows_of(op, "writes") if isinstance(w, Mapping)]
         return f"{_agent(op)} writes {', '.join(ids)} as a group"
     if head == "memory":
         verb = {"read": "reads", "write": "writes", "scan": "scans", "erase": "erases"}
@@ -205,7 +206,7 @@ def _strike(op: Op) -> str:
 def _outcome(op: Op) -> str:
     claims = [
         f"{c.get('tool')} {c.get('marker')}" + (f" ({c.get('ref')})" if c.get("ref") else "")
-        for c in op.get("claims") or ()
+        for c in rows_of(op, "claims")
         if isinstance(c, Mapping)
     ]
     late = " (a second report, not counted)" if op.get("counted") is False else ""
@@ -214,8 +215,7 @@ def _outcome(op: Op) -> str:
 
 
 def _lost(op: Op) -> str:
-    rows = op.get("lost") or ()
-    count = len(rows) if isinstance(rows, (list, tuple)) else 0
+    count = len(rows_of(op, "lost"))
     return f"{count} {'write is' if count == 1 else 'writes are'} lost" if count else ""
 
 

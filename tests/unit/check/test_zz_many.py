@@ -14,7 +14,7 @@ from chaoslab.history import Op
 from tests.unit.check.builder import History, check, verdicts
 
 TRIES = st.lists(st.sampled_from(["lost-before", "lost-after", "refused", "crash"]), max_size=4)
-SOME = settings(max_examples=1500, deadline=None)
+SOME = settings(max_examples=1000, deadline=None)
 
 
 def _honest(plans: list[list[str]], *, new_key_on_try: int = 0) -> History:
@@ -139,7 +139,7 @@ def noise(draw: st.DrawFn) -> History:
     return h
 
 
-@settings(max_examples=150000, deadline=None)
+@settings(max_examples=9000, deadline=None)
 @given(noise(), noise())
 def test_no_history_breaks_a_check(h: History, other: History) -> None:
     limits = Limits(
