@@ -83,8 +83,10 @@ class ReferenceAgent:
 
     async def release(self, session: str, /) -> None:
         """The operator's word that a quarantined session is sound again."""
-        async with self._lock(session), self._owned(session).held() as own:
-            await self._parts.sessions.release(own)
+        seen = await self._parts.sessions.quarantined(session)
+        if seen is not None:
+            async with self._lock(session), self._owned(session).held() as own:
+                await self._parts.sessions.release(own, seen)
 
     async def stop(self) -> None:
         """Lets resumed tasks come to their end for a moment, then leaves them to others."""

@@ -98,13 +98,21 @@ class Sessions:
             self.move(own.session, "quarantined", reason)
             raise Quarantined(reason)
 
-    async def release(self, own: Ownership) -> None:
-        """The operator has looked and lets the session go on."""
+    async def quarantined(self, session: str) -> Item | None:
+        """The session as it stands in quarantine; None where it does not."""
+        item = await self._store.read(_id(session))
+        return item if _value(item)["quarantine"] else None
+
+    async def release(self, own: Ownership, seen: Item) -> None:
+        """The operator has looked at what is `seen` and lets the session go on. A quarantine
+        that came after that look stands."""
 
         def change(value: Any) -> Mapping[str, Any]:
             return {**_defaults(value), "traps": 0, "quarantine": "", "state": "initialized"}
 
         item = await self._store.read(_id(own.session))
+        if item is None or item.version != seen.version:
+            return
         await self._store.amend(
             _id(own.session), item, change, own, ttl_ms=self._settings.session_ttl_ms
         )

@@ -52,7 +52,7 @@ def small(path: Path) -> bytes:
 
 
 @given(st.lists(entries, max_size=6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_what_is_written_is_what_is_read(
     tmp_path_factory: pytest.TempPathFactory, lines: list[dict[str, Any]]
 ) -> None:

@@ -37,7 +37,7 @@ def shuffled(value: Any) -> Any:
 
 
 @given(values)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_canonical_text_means_the_value_and_ignores_the_order_of_keys(value: Any) -> None:
     text = canonical(value)
     assert json.loads(text) == value
@@ -46,7 +46,7 @@ def test_canonical_text_means_the_value_and_ignores_the_order_of_keys(value: Any
 
 
 @given(values)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_plain_gives_an_equal_value_that_shares_no_container(value: Any) -> None:
     copy = plain(value, where="args")
     assert copy == value

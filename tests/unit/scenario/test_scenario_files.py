@@ -144,12 +144,6 @@ def test_a_place_that_does_not_exist_is_answered_with_places() -> None:
     assert "tools:keyed" in text and "memory.write_many" in text
 
 
-def test_a_tool_that_the_workload_does_not_have_is_refused() -> None:
-    fault = {"at": "tools.refunt", "kind": "silence", "phase": "after-commit"}
-    text = problems_of({"workload": {"use": "support"}, "faults": [fault]})
-    assert "tools.refunt" in text and "refund" in text
-
-
 def test_all_problems_come_at_once() -> None:
     text = problems_of(
         {
@@ -263,7 +257,7 @@ TOP = (*HEAD, "workload", "schedule", "faults", "regions", "operator", "limits",
 
 
 @given(st.dictionaries(st.sampled_from(TOP), rubbish, max_size=4))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_no_file_whatever_crashes_the_loader(raw: dict[str, Any]) -> None:
     try:
         scenario_from({**HEAD, **raw}, "x.toml")
