@@ -2,6 +2,7 @@
 
 from chaoslab.check.because import because
 from chaoslab.check.describe import explain
+from chaoslab.check.limits import recovery_ms
 from chaoslab.check.model import (
     Capability,
     Check,
@@ -33,5 +34,6 @@ __all__ = [
     "goal",
     "judge",
     "overall",
+    "recovery_ms",
     "without",
 ]

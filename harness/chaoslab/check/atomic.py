@@ -24,12 +24,11 @@ whole revision, since then an older one may well be spoken of.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
-from chaoslab.check.facts import Facts, rows_of
+from chaoslab.check.facts import Facts
 from chaoslab.check.model import Check, Evidence, Finding, Violation, conclude, indexes
-from chaoslab.check.tokens import Mark, Sighting, marks_of
+from chaoslab.check.tokens import Mark, Sighting
 from chaoslab.history import Op
 
 ID = "memory.atomic"
@@ -53,7 +52,7 @@ def _run(evidence: Evidence) -> Finding:
         if not _is_use(op):
             continue
         looked_at += 1
-        torn = _torn_prompt(op, known, spoken) if op.f == "model.complete" else None
+        torn = _torn_prompt(sighting, known, spoken) if op.f == "model.complete" else None
         if op.f != "model.complete":
             torn = _torn(_add({}, sighting.marks), known)
         if torn is not None:
@@ -100,13 +99,14 @@ def _whole(parts: _Parts, known: _Groups, group: str, revision: str) -> bool:
     return parts[revision] >= known.get(group, {}).get(revision, set()) != set()
 
 
-def _torn_prompt(op: Op, known: _Groups, spoken: dict[str, _Groups]) -> tuple[str, _Parts] | None:
+def _torn_prompt(
+    sighting: Sighting, known: _Groups, spoken: dict[str, _Groups]
+) -> tuple[str, _Parts] | None:
     found = None
-    before = spoken.setdefault(op.task, {})
-    for run in _runs(rows_of(op, "messages")):
+    before = spoken.setdefault(sighting.op.task, {})
+    for run in _runs(sighting.messages):
         together: _Groups = {}
-        for message in run:
-            marks = marks_of(message)
+        for marks in run:
             alone = _torn(_add({}, marks), known) if len(marks) > 1 else None
             found = found or alone
             _add(together, marks)
@@ -119,17 +119,18 @@ def _torn_prompt(op: Op, known: _Groups, spoken: dict[str, _Groups]) -> tuple[st
     return found
 
 
-def _runs(messages: Sequence[Any]) -> Iterator[list[Any]]:
-    """The messages in groups that reach the model together; its own words stand alone."""
-    run: list[Any] = []
-    for message in messages:
-        if isinstance(message, Mapping) and message.get("role") == "assistant":
+def _runs(messages: Sequence[tuple[bool, Sequence[Mark]]]) -> Iterator[list[Sequence[Mark]]]:
+    """The marks of messages that reach the model together; its own words stand alone."""
+    run: list[Sequence[Mark]] = []
+    for by_model, marks in messages:
+        if by_model:
             if run:
                 yield run
-            yield [message]
-            run = []
-        else:
-            run.append(message)
+                run = []
+            if marks:
+                yield [marks]
+        elif marks:
+            run.append(marks)
     if run:
         yield run
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from chaoslab.check.tokens import Sighting, scan
 from chaoslab.contract import ToolContract
@@ -52,8 +52,7 @@ class Effect:
         return self.undone_by is None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed:
+class Claimed(NamedTuple):
     """One claim of an outcome, with the entry that makes it."""
 
     tool: str
@@ -154,6 +153,18 @@ class Facts:
     def ended(self) -> bool:
         """Whether the record reaches the end, so that absence proves something."""
         return any(self.view.named(f) for f in _ENDS)
+
+    @cached_property
+    def _calls(self) -> Mapping[str, list[Op]]:
+        found: dict[str, list[Op]] = {}
+        for op in self.view.ops:
+            if op.type == "invoke" and op.task:
+                found.setdefault(op.task, []).append(op)
+        return found
+
+    def calls_of(self, task: str, /) -> Sequence[Op]:
+        """Everything that a task asked for, at any port."""
+        return self._calls.get(task, ())
 
     def invoke_of(self, op: Op, /) -> Op | None:
         """The invoke that an entry belongs to, where there really is one."""

@@ -15,11 +15,12 @@ negotiable: every task that was handed out ends in an outcome, be it "failed".
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from chaoslab.check.facts import NO_END, Facts, TaskFacts, recognisable
 from chaoslab.check.model import Check, Evidence, Finding, Violation, conclude, indexes, plural
-from chaoslab.history import Op
+from chaoslab.history import Op, View
 
 ATTEMPTS_ID = "limits.attempts"
 TASKS_ID = "limits.tasks"
@@ -116,20 +117,7 @@ def _recovery(evidence: Evidence) -> Finding:
     limit = evidence.limits.recovery_ms_max
     if limit is None:
         return _no_limit(RECOVERY_ID, "recovery_ms_max")
-    facts = evidence.facts
-    worst: tuple[int, Op, Op] | None = None
-    strikes = looked_at = 0
-    missing = ""
-    for strike in _strikes(facts):
-        strikes += 1
-        for task in _affected(facts, strike):
-            if task.outcome is None:
-                missing = f"{task.id} was struck and has no outcome"
-                continue
-            looked_at += 1
-            took_ms = (task.outcome.time_ns - strike.time_ns) // _MS
-            if worst is None or took_ms > worst[0]:
-                worst = (took_ms, strike, task.outcome)
+    worst, strikes, looked_at, missing = _worst_recovery(evidence.facts)
     found = []
     if worst is not None and worst[0] > limit:
         took_ms, strike, outcome = worst
@@ -154,34 +142,69 @@ def _recovery(evidence: Evidence) -> Finding:
     )
 
 
-def _strikes(facts: Facts) -> list[Op]:
-    found = [
-        op
+def recovery_ms(view: View, /) -> int | None:
+    """The longest time from a strike to the outcome of a task that it hit, in ms of the history's
+    clock; None where nothing was hit, or where a task that was hit never ended."""
+    worst, _, _, missing = _worst_recovery(Facts(view))
+    return None if worst is None or missing else worst[0]
+
+
+def _worst_recovery(facts: Facts) -> tuple[tuple[int, Op, Op] | None, int, int, str]:
+    """The slowest recovery (ms, strike, outcome), how many strikes, how many struck tasks that
+    ended, and which did not."""
+    worst: tuple[int, Op, Op] | None = None
+    strikes = looked_at = 0
+    missing = ""
+    for strike, tasks in _struck(facts):
+        strikes += 1
+        for task in tasks:
+            if task.outcome is None:
+                missing = f"{task.id} was struck and has no outcome"
+                continue
+            looked_at += 1
+            took_ms = (task.outcome.time_ns - strike.time_ns) // _MS
+            if worst is None or took_ms > worst[0]:
+                worst = (took_ms, strike, task.outcome)
+    return worst, strikes, looked_at, missing
+
+
+def _struck(facts: Facts) -> Iterator[tuple[Op, list[TaskFacts]]]:
+    """Each strike with the tasks that were open then and that it hit, in one sweep."""
+    events: list[tuple[int, Op, TaskFacts | None]] = [
+        (op.index, op, None)
         for f in ("nemesis.strike", "region.down", "region.partition")
         for op in facts.view.named(f)
     ]
-    return sorted(found, key=lambda op: op.index)
+    if not events:
+        return
+    for task in facts.tasks.values():
+        events += [(op.index, op, task) for op in task.submits]
+        if task.outcome is not None:
+            events.append((task.outcome.index, task.outcome, task))
+    events.sort(key=lambda event: event[0])
+    by_session: dict[str, dict[str, TaskFacts]] = {}
+    by_process: dict[str, dict[str, TaskFacts]] = {}
+    for _, op, whose in events:
+        if whose is None:
+            hit = dict(by_session.get(op.session, ())) if op.session else {}
+            for process in _processes(facts, op):
+                hit |= by_process.get(process, {})
+            yield op, [t for t in hit.values() if t.outcome is None or t.outcome.index > op.index]
+        elif op is whose.outcome:
+            by_session.get(whose.session, {}).pop(whose.id, None)
+            for submit in whose.submits:
+                by_process.get(submit.process, {}).pop(whose.id, None)
+        else:
+            by_session.setdefault(whose.session, {})[whose.id] = whose
+            by_process.setdefault(op.process, {})[whose.id] = whose
 
 
-def _affected(facts: Facts, strike: Op) -> list[TaskFacts]:
-    """The tasks that were open at a strike and that it hit."""
-    processes = set()
+def _processes(facts: Facts, strike: Op) -> list[str]:
+    """The processes in which a strike hits everything."""
     if strike.f != "nemesis.strike":
         region = strike.get("region")
-        processes = {p for p, op in facts.births.items() if op.get("region") == region}
-    elif str(strike.get("kind")) in _WIDE and strike.process:
-        processes = {strike.process}
-    out = []
-    for task in facts.tasks.values():
-        if task.outcome is not None and task.outcome.index < strike.index:
-            continue
-        handed = [op for op in task.submits if op.index < strike.index]
-        if not handed:
-            continue
-        same_session = bool(strike.session) and task.session == strike.session
-        if same_session or any(op.process in processes for op in handed):
-            out.append(task)
-    return out
+        return [p for p, op in facts.births.items() if op.get("region") == region]
+    return [strike.process] if str(strike.get("kind")) in _WIDE else []
 
 
 def _amplification(evidence: Evidence) -> Finding:

@@ -25,14 +25,13 @@ from chaoslab.check.facts import (
     Claimed,
     Effect,
     Facts,
-    OpKey,
     TaskFacts,
     claims_of,
     standing_for,
 )
 from chaoslab.check.model import Check, Evidence, Finding, Violation, conclude, indexes
 from chaoslab.contract import Contract
-from chaoslab.history import Op
+from chaoslab.history import Op, tool_of
 
 ID = "outcome.honest"
 
@@ -40,24 +39,15 @@ ID = "outcome.honest"
 _DOUBTFUL = frozenset(("conflict", "fenced", "held"))
 
 
-class _Task:
-    """What a task did, gathered from the record."""
-
-    def __init__(self) -> None:
-        self.effects: list[Effect] = []
-        self.operations: list[OpKey] = []
-        self.calls: list[Op] = []
-
-
 def _run(evidence: Evidence) -> Finding:
     facts = evidence.facts
-    done = _by_task(facts)
+    done = _effects_by_task(facts)
     uses_claims = bool(facts.claims)
     found: list[Violation] = []
     looked_at = 0
     waiting = False
     for task in facts.tasks.values():
-        own = done.get(task.id) or _Task()
+        own = done.get(task.id, [])
         for late in task.others:
             if late.f == "task.outcome" and late.get("status") == "completed":
                 found += _contradicting(facts, task, late)
@@ -73,9 +63,9 @@ def _run(evidence: Evidence) -> Finding:
         if task.status == "completed" and claims:
             found += _not_claimed(evidence.contract, task.outcome, claims, own)
         elif task.status == "failed" and not claims:
-            found += _failed(facts, task.outcome, own, uses_claims)
+            found += _failed(facts, task, task.outcome, own, uses_claims)
         elif task.status == "uncertain":
-            found += _uncertain(facts, task, task.outcome, own)
+            found += _uncertain(facts, task, task.outcome)
     return conclude(
         ID,
         found,
@@ -86,18 +76,12 @@ def _run(evidence: Evidence) -> Finding:
     )
 
 
-def _by_task(facts: Facts) -> dict[str, _Task]:
-    found: dict[str, _Task] = {}
+def _effects_by_task(facts: Facts) -> dict[str, list[Effect]]:
+    found: dict[str, list[Effect]] = {}
     for effects in facts.effects.values():
         for effect in effects:
             if effect.task and not effect.undoes:
-                found.setdefault(effect.task, _Task()).effects.append(effect)
-    for key in facts.operations:
-        for name in facts.tasks_of(key):
-            found.setdefault(name, _Task()).operations.append(key)
-    for op in facts.view.ops:
-        if op.type == "invoke" and op.task:
-            found.setdefault(op.task, _Task()).calls.append(op)
+                found.setdefault(effect.task, []).append(effect)
     return found
 
 
@@ -136,12 +120,12 @@ def _claim(facts: Facts, claim: Claimed) -> list[Violation]:
     ]
 
 
-def _knowable(own: _Task, outcome: Op) -> list[Effect]:
+def _knowable(own: list[Effect], outcome: Op) -> list[Effect]:
     """The standing effects that whoever reported could have known of: all but those that the
     request of *another* process brought about after the report."""
     return [
         e
-        for e in own.effects
+        for e in own
         if e.stands
         and (
             e.commits[0].index < outcome.index
@@ -152,7 +136,7 @@ def _knowable(own: _Task, outcome: Op) -> list[Effect]:
 
 
 def _not_claimed(
-    contract: Contract, outcome: Op, claims: Sequence[Claimed], own: _Task
+    contract: Contract, outcome: Op, claims: Sequence[Claimed], own: list[Effect]
 ) -> list[Violation]:
     listed = {(c.tool, c.marker) for c in claims}
     found = []
@@ -179,9 +163,11 @@ def _not_claimed(
     return found
 
 
-def _failed(facts: Facts, outcome: Op, own: _Task, uses_claims: bool) -> list[Violation]:
+def _failed(
+    facts: Facts, task: TaskFacts, outcome: Op, own: list[Effect], uses_claims: bool
+) -> list[Violation]:
     standing = _knowable(own, outcome)
-    if not standing or (not uses_claims and _failed_elsewhere(facts, own, standing)):
+    if not standing or (not uses_claims and _failed_elsewhere(facts, task, standing)):
         return []
     effect = standing[0]
     answered = any(_last_answer(facts, e) == "ok" for e in standing)
@@ -198,7 +184,7 @@ def _failed(facts: Facts, outcome: Op, own: _Task, uses_claims: bool) -> list[Vi
     ]
 
 
-def _failed_elsewhere(facts: Facts, own: _Task, standing: list[Effect]) -> bool:
+def _failed_elsewhere(facts: Facts, task: TaskFacts, standing: list[Effect]) -> bool:
     """Whether the agent knew of every effect, and what failed came later and was another call.
 
     Such an agent, where it never uses claims, failed honestly in the middle of its work.
@@ -207,7 +193,7 @@ def _failed_elsewhere(facts: Facts, own: _Task, standing: list[Effect]) -> bool:
         return False
     keys = {(e.tool, e.marker) for e in standing}
     first = min(e.commits[0].index for e in standing)
-    for op in own.calls:
+    for op in facts.calls_of(task.id):
         answer = facts.view.completion(op.index)
         if op.index > first and (answer is None or answer.type != "ok"):
             if (op.f.partition(".")[2], op.marker) not in keys:
@@ -222,14 +208,16 @@ def _last_answer(facts: Facts, effect: Effect) -> str:
     return answer.type if answer is not None else ""
 
 
-def _uncertain(facts: Facts, task: TaskFacts, outcome: Op, own: _Task) -> list[Violation]:
+def _uncertain(facts: Facts, task: TaskFacts, outcome: Op) -> list[Violation]:
     if len(task.submits) != 1 or facts.view.named("region.promote"):
         return []  # handed out again, or taken over: reason enough to doubt
     death = facts.deaths.get(task.submits[0].process)
     if death is not None and death.index < outcome.index:
         return []
-    tries = [op for key in own.operations for op in facts.operations[key].attempts]
-    for op in (*own.calls, *tries):
+    calls = facts.calls_of(task.id)
+    keys = {(tool_of(op), op.marker) for op in calls} & facts.operations.keys()
+    tries = [op for key in sorted(keys) for op in facts.operations[key].attempts]
+    for op in (*calls, *tries):
         answer = facts.view.completion(op.index)
         if op.index > outcome.index:
             continue

@@ -20,7 +20,7 @@ failed within their limits, or quarantined as reported, whose actions stand at m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from chaoslab.check.facts import Facts, OpKey, TaskFacts, requests_behind
 from chaoslab.check.model import Check, Evidence, Finding, Violation, conclude, indexes
@@ -194,14 +194,9 @@ def _deterministic(evidence: Evidence) -> Finding:
     if not evidence.repeats:
         return conclude(DETERMINISTIC_ID, [], looked_at=0, missing="the execution was not repeated")
     first = evidence.facts
-    base = _trace(first)
     found: dict[tuple[str, str], Violation] = {}
     for number, view in enumerate(evidence.repeats, 2):
-        other = _trace(evidence.facts_of(view))
-        for row in {**base, **other}:
-            one, two = base.get(row, frozenset()), other.get(row, frozenset())
-            if one == two:
-                continue
+        for row, one, two in _differences(first, evidence.facts_of(view)):
             what, tool, name = row
             found.setdefault(
                 (what, tool),
@@ -220,8 +215,8 @@ def _deterministic(evidence: Evidence) -> Finding:
     return conclude(
         DETERMINISTIC_ID,
         list(found.values()),
-        looked_at=len(base),
-        things=f"facts over {len(evidence.repeats) + 1} executions",
+        looked_at=len(first.operations) + len(first.tasks),
+        things=f"actions and tasks over {len(evidence.repeats) + 1} executions",
         nothing="there was nothing to compare",
     )
 
@@ -229,18 +224,30 @@ def _deterministic(evidence: Evidence) -> Finding:
 _Row = tuple[str, str, str]  # what, tool, marker or task
 
 
-def _trace(facts: Facts) -> dict[_Row, frozenset[str]]:
-    """What must be the same in every repetition: keys, standing effects, final statuses."""
-    out: dict[_Row, frozenset[str]] = {}
-    for key, entry in facts.operations.items():
-        keys = frozenset(op.key for op in entry.attempts if op.key is not None)
-        if keys:
-            out["keys", key[0], key[1]] = keys
-    for key, effects in facts.effects.items():
-        out["effects", key[0], key[1]] = frozenset(e.ref for e in effects if e.stands)
-    for task in facts.tasks.values():
-        out["outcome", "", task.id] = frozenset((task.status,))
-    return out
+def _differences(one: Facts, two: Facts) -> Iterator[tuple[_Row, set[str], set[str]]]:
+    """What must be the same in every repetition and is not: the keys, the standing effects and
+    the final statuses."""
+    for key in {**one.operations, **two.operations}:
+        keys, others = _keys(one, key), _keys(two, key)
+        if keys != others and set(keys) != set(others):
+            yield ("keys", *key), set(keys), set(others)
+    for key in {**one.effects, **two.effects}:
+        refs, other_refs = _refs(one, key), _refs(two, key)
+        if refs != other_refs and set(refs) != set(other_refs):
+            yield ("effects", *key), set(refs), set(other_refs)
+    for name in {**one.tasks, **two.tasks}:
+        ends = [f.tasks[name].status if name in f.tasks else "" for f in (one, two)]
+        if ends[0] != ends[1]:
+            yield ("outcome", "", name), {ends[0]}, {ends[1]}
+
+
+def _keys(facts: Facts, key: OpKey) -> list[str]:
+    entry = facts.operations.get(key)
+    return [op.key for op in entry.attempts if op.key is not None] if entry is not None else []
+
+
+def _refs(facts: Facts, key: OpKey) -> list[str]:
+    return [e.ref for e in facts.effects.get(key, ()) if e.undone_by is None]
 
 
 def _listed(values: Iterable[str]) -> str:

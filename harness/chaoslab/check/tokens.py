@@ -15,15 +15,15 @@ encodes or encrypts hides them: such a crossing is not seen, and the report says
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
 
 from chaoslab.history import Op, View
 
 Mark = tuple[str, str, str]  # (group, revision, part)
 
 # Not greedy: two canaries with nothing but a dash between them are still two.
-_CANARY: Final = re.compile(r"cnry-([\w.-]+?)-[0-9a-f]{8}")
+_CANARY: Final = re.compile(r"(cnry-([\w.-]+?)-[0-9a-f]{8})")
 _MARK: Final = re.compile(r"\[([\w.-]+):([\w.-]+):([\w.-]+)\]")
 
 # Answers of these ports are the world's words, not the agent's; nothing is judged by them.
@@ -32,74 +32,100 @@ _ANSWERS: Final = frozenset(("ok", "fail", "info"))
 _LAB: Final = ("final.", "lab.", "nemesis.", "process.", "region.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sighting:
-    """An entry with the marked strings in it. `marks` may repeat; the order has no meaning."""
+class Sighting(NamedTuple):
+    """An entry with the marked strings in it. `marks` may repeat; the order has no meaning.
+
+    `messages` is only there for a prompt: per message, whether the model itself said it, and
+    its marks.
+    """
 
     op: Op
-    canaries: tuple[tuple[str, str], ...]  # (the token, the session that owns it)
-    marks: tuple[Mark, ...]
+    canaries: Sequence[tuple[str, str]]  # (the token, the session that owns it)
+    marks: Sequence[Mark]
+    messages: Sequence[tuple[bool, Sequence[Mark]]] = ()
 
 
 def canaries_in(text: str, /) -> list[tuple[str, str]]:
     """Each canary in a text with its session."""
-    return [(m[0], m[1]) for m in _CANARY.finditer(text)]
+    return _CANARY.findall(text)
 
 
 def marks_in(text: str, /) -> list[Mark]:
     """Each revision mark in a text."""
-    return [(m[1], m[2], m[3]) for m in _MARK.finditer(text)]
+    return _MARK.findall(text)
 
 
 def texts_of(value: Any, /) -> list[str]:
     """The strings inside a JSON value that could carry a token, names of fields included."""
     found: list[str] = []
-    stack = [value]
-    while stack:
-        item = stack.pop()
+    _collect((value,), found)
+    return found
+
+
+def _collect(values: Iterable[Any], found: list[str]) -> None:
+    # This walk is most of what a judgement costs, so it tests types the quick way; the plain
+    # JSON of a history holds no subclasses.
+    for item in values:
         kind = type(item)
         if kind is str:
             if "cnry-" in item or "[" in item:
                 found.append(item)
         elif kind is dict:
-            stack.extend(item.values())
-            for name in item:
-                if "cnry-" in name or "[" in name:
-                    found.append(name)
+            _collect(item, found)
+            _collect(item.values(), found)
         elif kind is list or kind is tuple:
-            stack.extend(item)
-        elif isinstance(item, str):
-            stack.append(str(item))
-    return found
-
-
-def marks_of(value: Any, /) -> list[Mark]:
-    """Each revision mark anywhere in a JSON value."""
-    return [mark for text in texts_of(value) for mark in marks_in(text)]
+            _collect(item, found)
 
 
 def scan(view: View, /) -> tuple[Sighting, ...]:
     """Every entry that says something on the agent's side and carries a token."""
     found = []
     for op in view.ops:
-        if op.type in _ANSWERS:
+        value = op.value
+        kind = op.type
+        if value is None or kind in _ANSWERS:
             # A Wasm guest belongs to the agent, so what it puts out is the agent's word.
-            if op.type != "ok" or not op.f.startswith("wasm."):
+            if kind != "ok" or op.f[:5] != "wasm.":
                 continue
-        elif op.type == "event" and op.f.startswith(_LAB):
+        elif kind == "event" and op.f.startswith(_LAB):
             continue
-        texts = texts_of(op.value)
-        if op.key is not None and "cnry-" in op.key:
-            texts.append(op.key)
-        if not texts:
-            continue
-        canaries: list[tuple[str, str]] = []
-        marks: list[Mark] = []
-        for text in texts:
-            if "cnry-" in text:
-                canaries += canaries_in(text)
-            if "[" in text:
-                marks += marks_in(text)
-        if canaries or marks:
-            found.append(Sighting(op=op, canaries=tuple(canaries), marks=tuple(marks)))
+        if op.f == "model.complete" and kind == "invoke":
+            sighting = _prompt(op)
+        else:
+            texts: list[str] = []
+            _collect((value,), texts)
+            if op.key is not None and "cnry-" in op.key:
+                texts.append(op.key)
+            if not texts:
+                continue
+            sighting = Sighting(op, *_tokens(texts))
+        if sighting.canaries or sighting.marks:
+            found.append(sighting)
     return tuple(found)
+
+
+def _prompt(op: Op) -> Sighting:
+    """A prompt message by message, since one message is one use of what stands in it."""
+    canaries: list[tuple[str, str]] = []
+    marks: list[Mark] = []
+    messages: list[tuple[bool, Sequence[Mark]]] = []
+    listed = op.get("messages")
+    for message in listed if isinstance(listed, (list, tuple)) else (op.value,):
+        texts = texts_of(message)
+        more, own = _tokens(texts) if texts else ((), ())
+        canaries += more
+        marks += own
+        by_model = isinstance(message, dict) and message.get("role") == "assistant"
+        messages.append((by_model, own))
+    return Sighting(op, canaries, marks, messages)
+
+
+def _tokens(texts: Iterable[str]) -> tuple[list[tuple[str, str]], list[Mark]]:
+    canaries: list[tuple[str, str]] = []
+    marks: list[Mark] = []
+    for text in texts:
+        if "cnry-" in text:
+            canaries += _CANARY.findall(text)
+        if "[" in text:
+            marks += _MARK.findall(text)
+    return canaries, marks

@@ -20,7 +20,7 @@ from chaoslab.cli import commands
 from chaoslab.core.errors import ChaosError
 from chaoslab.run.select import REFERENCE
 
-_PLAIN_WIDTH = 110
+_PLAIN_WIDTH = 140
 
 
 def main(argv: Sequence[str] | None = None) -> int:

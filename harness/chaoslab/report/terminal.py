@@ -38,7 +38,7 @@ def table_of(runs: Sequence[Mapping[str, Any]], /) -> Table:
         first = group[0]
         name = first["scenario"]
         if first["role"] == "negative-control":
-            name = f"{short_agent(first['agent'])} [planted, in {name}]"
+            name = f"planted: {short_agent(first['agent'])} in {name.rpartition('/')[2]}"
         word = _worst(group)
         recoveries = [r["recovery_ms"] for r in group if r["recovery_ms"] is not None]
         seeds = f" ×{len(group)}" if len(group) > 1 else ""

@@ -14,7 +14,7 @@ from typing import Any
 
 from chaoslab.backends.api import ExecutionSpec
 from chaoslab.backends.sim import merged_contract
-from chaoslab.check import because, judge
+from chaoslab.check import because, judge, recovery_ms
 from chaoslab.check.model import Evidence
 from chaoslab.contract import DEFAULT_LIMITS, Limits
 from chaoslab.core.clock import monotonic_ms
@@ -180,19 +180,6 @@ def vacuity(record: RunRecord, view: View, /) -> str:
     if not view.named("task.submit"):
         return "no task was handed out"
     return ""
-
-
-def recovery_ms(view: View, /) -> int | None:
-    """From the first strike to the last outcome of a task that was open then, in ms; None where
-    nothing was struck."""
-    strikes = view.named("nemesis.strike")
-    if not strikes:
-        return None
-    first = strikes[0].time_ns
-    last = max(
-        (op.time_ns for op in view.named("task.outcome") if op.get("counted")), default=first
-    )
-    return max(0, last - first) // 1_000_000
 
 
 def difference(one: Stored, other: Stored, /) -> str:

@@ -9,11 +9,14 @@ from __future__ import annotations
 import ast
 import difflib
 import hashlib
+import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import chaoslab
 from chaoslab.adapters import AgentSource
 from chaoslab.check import CHECK_IDS
 from chaoslab.contract import Contract, default_contract
@@ -24,6 +27,7 @@ from chaoslab.run.model import RunSpec
 from chaoslab.scenario import Scenario, Workload, find_workload, load_scenario
 from chaoslab.wasm import load_module
 
+_FILES_MAX = 1_000
 REFERENCE = "chaoslab.reference:make_agent"
 REFERENCE_CONTRACT = "fixtures/contracts/reference.toml"
 
@@ -112,8 +116,8 @@ def find_contract(
 ) -> tuple[Contract, Mapping[str, Any] | None]:
     """The contract of an agent, and its table.
 
-    First the one that was named, then `<agent>.toml` beside the agent's file, then chaoslab.toml
-    or [tool.chaoslab] here, then, for agents that ship with the package, the reference agent's.
+    First the one that was named, then `<agent>.toml` beside the agent's file, then, for agents
+    that ship with the package, the reference agent's, then chaoslab.toml or [tool.chaoslab] here.
     Without any, the default, which promises least.
     """
     if given is not None:
@@ -192,11 +196,38 @@ def _specs(
 
 
 def _sources(agent: str, scenario: Scenario) -> tuple[str, ...]:
-    paths = [resource_path(f"fixtures/workloads/{scenario.workload.use}.toml")]
+    """What a run depends on beside its scenario and contract: the workload, this package, and the
+    Python files beside the agent's or of its package."""
+    workload = resource_path(f"fixtures/workloads/{scenario.workload.use}.toml")
+    return (
+        hashlib.blake2b(workload.read_bytes(), digest_size=8).hexdigest(),
+        _tree_digest(Path(chaoslab.__file__).parent),
+        _agent_digest(agent),
+    )
+
+
+@lru_cache(maxsize=256)
+def _agent_digest(agent: str) -> str:
     adapter = AgentSource(agent).path
     if adapter is not None:
-        paths.append(adapter)
-    return tuple(hashlib.blake2b(p.read_bytes(), digest_size=8).hexdigest() for p in paths)
+        return _digest_of(sorted(adapter.parent.glob("*.py")))
+    top = agent.partition(":")[0].partition(".")[0]
+    found = importlib.util.find_spec(top)
+    folders = list(found.submodule_search_locations or ()) if found is not None else []
+    return "/".join(_tree_digest(Path(f)) for f in folders)
+
+
+@lru_cache(maxsize=256)
+def _tree_digest(folder: Path) -> str:
+    """A digest of the Python files below a folder, at most a thousand of them."""
+    return _digest_of(sorted(folder.rglob("*.py"))[:_FILES_MAX])
+
+
+def _digest_of(paths: Sequence[Path]) -> str:
+    whole = hashlib.blake2b(digest_size=8)
+    for path in paths:
+        whole.update(path.name.encode() + b"\0" + path.read_bytes())
+    return whole.hexdigest()
 
 
 def check_modules(specs: Sequence[RunSpec], /) -> None:
@@ -211,7 +242,14 @@ def check_modules(specs: Sequence[RunSpec], /) -> None:
 def planted_specs(scenario_names: Sequence[str] | None = None, /) -> list[RunSpec]:
     """The runs that prove that planted bugs are found."""
     specs: list[RunSpec] = []
+    known = known_scenarios()
     for bug in planted_bugs():
+        if bug.scenario not in known:
+            raise UsageError(
+                f"{bug.agent} is planted in a scenario that does not exist",
+                value=bug.scenario,
+                allowed=", ".join(known),
+            )
         if scenario_names is not None and bug.scenario not in scenario_names:
             continue
         path = scenario_files([bug.scenario])[0]

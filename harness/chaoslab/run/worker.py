@@ -51,8 +51,11 @@ class _Capped(io.TextIOBase):
         return len(text)
 
 
-def execute(spec: ExecutionSpec, history: Path | None, header: dict[str, Any]) -> dict[str, Any]:
-    """One execution, told as JSON; the history stands in its file."""
+def execute(
+    spec: ExecutionSpec, history: Path | None, header: dict[str, Any], *, capture: bool = True
+) -> dict[str, Any]:
+    """One execution, told as JSON; the history stands in its file. Without `capture` what the
+    agent prints goes where prints go, as a debugger needs it."""
     began = monotonic_ms()
     printed = _Capped()
     saved = sys.stdout, sys.stderr
@@ -61,7 +64,8 @@ def execute(spec: ExecutionSpec, history: Path | None, header: dict[str, Any]) -
     except OSError as error:
         return _broken(f"the history cannot be written: {error.strerror} ({history})", printed)
     try:
-        sys.stdout = sys.stderr = printed
+        if capture:
+            sys.stdout = sys.stderr = printed
         end = simulate(spec, writer)
     except ChaosError as error:
         return {**_broken(str(error), printed), "exit": error.exit_code}

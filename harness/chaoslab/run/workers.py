@@ -168,7 +168,7 @@ class Workers:
     ) -> dict[str, Any]:
         """One execution in a worker of a group; blocks until it is done or given up."""
         if self.in_process:
-            return execute(spec, history, header)
+            return execute(spec, history, header, capture=False)
         return self._ask(pickle.dumps((spec, history, header)), group)
 
     def try_loading(self, agent: str) -> None:

@@ -12,11 +12,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from chaoslab.check import CHECK_IDS
 from chaoslab.contract.loader import limits_from, tool_from
 from chaoslab.core.errors import ScenarioError
 from chaoslab.core.resources import data_root, resource_path
 from chaoslab.core.tables import Problems, Table, load_toml
-from chaoslab.faults import KINDS, PHASES, Fault, problem
+from chaoslab.faults import KINDS, PHASES, PORTS, ROLES, Fault, problem
 from chaoslab.faults.model import SCOPES, TRAP_MODES
 from chaoslab.scenario.model import (
     Regions,
@@ -59,7 +60,7 @@ def scenario_from(raw: Mapping[str, Any], file: str, /) -> Scenario:
         operator=tuple(_release(t) for t in top.tables("operator")),
         limits=limits_from(top.table("limits")),
         needs=top.strings("needs"),
-        expect=top.text("expect", "valid"),
+        expect=top.text("expect", "valid", among=("valid", *CHECK_IDS)),
     )
     for need in scenario.needs:
         if need not in NEEDS:
@@ -83,10 +84,20 @@ def _cross_check(top: Table, scenario: Scenario) -> None:
             "workload.use", f"got {scenario.workload.use!r} (str); allowed: {', '.join(names)}"
         )
         return
-    kinds = load_workload(path).kinds
+    workload = load_workload(path)
     for name in scenario.workload.mix:
-        if name not in kinds:
-            top.complain("workload.mix", f"got {name!r} (str); allowed: {', '.join(kinds)}")
+        if name not in workload.kinds:
+            allowed = ", ".join(workload.kinds)
+            top.complain("workload.mix", f"got {name!r} (str); allowed: {allowed}")
+    modules = {s.wasm for s in workload.services.values() if s.wasm}
+    for name in scenario.workload.wasm:
+        if name not in modules:
+            top.complain("workload.wasm", f"got {name!r}; allowed: {', '.join(sorted(modules))}")
+    places = {f"tools.{n}" for n in workload.services} | {f"wasm.{n}" for n in modules}
+    for number, fault in enumerate(scenario.faults):
+        if "." in fault.at and fault.at not in PORTS and fault.at not in places:
+            allowed = ", ".join((*ROLES, *sorted(places), *PORTS))
+            top.complain(f"faults[{number}].at", f"got {fault.at!r} (str); allowed: {allowed}")
 
 
 def _use(table: Table) -> Use:
@@ -144,11 +155,22 @@ def _fault(table: Table) -> Fault:
         every=table.boolean("every"),
     )
     table.close()
+    for key, kinds in _ONLY_WITH.items():
+        if key in table.raw and fault.kind in KINDS and fault.kind not in kinds:
+            table.complain(key, f"means nothing for {fault.kind}; allowed for: {', '.join(kinds)}")
     if fault.at and fault.phase and fault.kind:
         found = problem(fault)
         if found:
             table.complain("", f"{found}; {_allowed(fault)}")
     return fault
+
+
+# Keys that only some kinds look at; elsewhere they would be ignored in silence.
+_ONLY_WITH = {
+    "for_ms": ("delay", "duplicate", "hold", "pause", "partition", "crash"),
+    "scope": ("crash",),
+    "mode": ("trap",),
+}
 
 
 def _allowed(fault: Fault) -> str:

@@ -10,6 +10,7 @@ is passed at all is the agent's part.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -43,14 +44,34 @@ class Copy:
     up: bool = True
     linked: bool = True
     rows: dict[str, Row] = field(default_factory=dict)
+    ids: list[str] = field(default_factory=list)  # of rows, in order, so that a scan is short
     log: list[Row] = field(default_factory=list)  # changes this copy made while leading
     fences: dict[str, int] = field(default_factory=dict)
 
     def put(self, row: Row) -> None:
         """Takes a change unless a newer one of the same item stands."""
         old = self.rows.get(row.id)
+        if old is None:
+            insort(self.ids, row.id)
         if old is None or old.version < row.version:
             self.rows[row.id] = row
+
+    def below(self, prefix: str) -> Iterator[Row]:
+        """The rows whose id starts with `prefix`, by id."""
+        for index in range(bisect_left(self.ids, prefix), len(self.ids)):
+            id = self.ids[index]
+            if not id.startswith(prefix):
+                return
+            yield self.rows[id]
+
+    def follow(self, leader: Copy) -> None:
+        """Becomes the same as a leader."""
+        self.leads = False
+        self.log = []
+        self.epoch = leader.epoch
+        self.rows = dict(leader.rows)
+        self.ids = list(leader.ids)
+        self.fences = dict(leader.fences)
 
 
 class MemoryService:
@@ -100,11 +121,7 @@ class MemoryService:
 
     def scan(self, copy: Copy, prefix: str, now_ns: int) -> tuple[Item, ...]:
         """All live items whose id starts with `prefix`, by id."""
-        return tuple(
-            _item(row)
-            for id, row in sorted(copy.rows.items())
-            if id.startswith(prefix) and not _dead(row, now_ns)
-        )
+        return tuple(_item(row) for row in copy.below(prefix) if not _dead(row, now_ns))
 
     # -- writes
 
@@ -220,7 +237,7 @@ class MemoryService:
         self.members = {n for n, c in self.copies.items() if c.up and c.linked}
         for name in self.members:
             if name != region:
-                self._follow(self.copies[name], new)
+                self.copies[name].follow(new)
         return new.epoch, tail
 
     def drop(self, region: str) -> None:
@@ -238,19 +255,11 @@ class MemoryService:
         if leader is back:
             for other in self.copies.values():
                 if other is not back and other.up and other.linked:
-                    self._follow(other, back)
+                    other.follow(back)
             return []
         lost = list(back.log) if back.leads else []
-        self._follow(back, leader)
+        back.follow(leader)
         return lost
-
-    @staticmethod
-    def _follow(copy: Copy, leader: Copy) -> None:
-        copy.leads = False
-        copy.log = []
-        copy.epoch = leader.epoch
-        copy.rows = dict(leader.rows)
-        copy.fences = dict(leader.fences)
 
 
 def _reached(copy: Copy, row: Row) -> bool:

@@ -1,7 +1,6 @@
 """effects.delivery: what stands in the ledger, by action, whatever the way it got there."""
 
 import pytest
-
 from tests.unit.check.builder import CONTRACT, History, check, codes
 
 ID = "effects.delivery"
@@ -138,6 +137,21 @@ def test_cancelled_by_a_later_task_does_not_make_the_claim_a_lie() -> None:
     h.outcome("s1-t1", "completed", ("refund", "o-1", ref)).submit("s1-t2")
     h.done("void", ref, undoes=ref, task="s1-t2")
     assert codes(ID, h.outcome("s1-t2").end()) == []
+
+
+def test_undone_by_its_own_task_after_the_outcome() -> None:
+    h = History().submit("s1-t1")
+    ref = h.done("refund", "o-1", key="a")
+    h.outcome("s1-t1", "completed", ("refund", "o-1", ref))
+    h.done("void", ref, undoes=ref, process="p2")
+    assert codes(ID, h.end()) == ["missing-effect/claimed-after-compensation"]
+
+
+def test_at_most_once_may_be_missing_here() -> None:
+    """That it was claimed all the same is for `outcome.honest` to say."""
+    h = History().submit("s1-t1").outcome("s1-t1", "completed", ("notify", "o-1")).end()
+    assert codes(ID, h) == []
+    assert codes("outcome.honest", h) == ["claimed-not-done"]
 
 
 def test_a_tool_that_undoes_its_own_effect() -> None:

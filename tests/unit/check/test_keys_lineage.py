@@ -1,7 +1,6 @@
 """keys.lineage and lineage.complete."""
 
 import pytest
-
 from tests.unit.check.builder import History, check, codes
 
 KEYS = "keys.lineage"

@@ -1,7 +1,6 @@
 """lifecycle.legal and lifecycle.quarantine."""
 
 import pytest
-
 from tests.unit.check.builder import History, check, codes
 
 LEGAL = "lifecycle.legal"

@@ -1,9 +1,9 @@
 """limits.*: bounded, or not promised, or unknown."""
 
 import pytest
+from tests.unit.check.builder import History, check, codes
 
 from chaoslab.contract import Limits
-from tests.unit.check.builder import History, check, codes
 
 
 def test_no_number_no_promise() -> None:

@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-
 from tests.unit.check.builder import History, check, codes
 
 ATOMIC = "memory.atomic"
@@ -69,6 +68,12 @@ def test_one_part_of_one_revision_or_old_and_new_of_one_part() -> None:
     h = _torn()
     h.ask("ship", "o-1", key="k", args={"street": mark("r2", "street")})
     h.ask("ship", "o-2", key="z", args={"old": mark("r1", "street"), "new": mark("r2", "street")})
+    assert codes(ATOMIC, h.end()) == []
+
+
+def test_some_parts_of_one_revision() -> None:
+    h = _torn().submit("s1-t3", x=mark("r1", "phone"))
+    h.ask("ship", "o-1", key="k", args={"a": mark("r1", "street"), "b": mark("r1", "city")})
     assert codes(ATOMIC, h.end()) == []
 
 

@@ -1,7 +1,6 @@
 """outcome.honest: nobody must succeed, everybody must say what happened."""
 
 import pytest
-
 from tests.unit.check.builder import History, check, codes
 
 ID = "outcome.honest"

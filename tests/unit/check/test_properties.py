@@ -7,11 +7,11 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.check.builder import History, check, verdicts
 
 from chaoslab.check import because
 from chaoslab.contract import Limits
 from chaoslab.history import Op
-from tests.unit.check.builder import History, check, verdicts
 
 TRIES = st.lists(st.sampled_from(["lost-before", "lost-after", "refused", "crash"]), max_size=4)
 SOME = settings(max_examples=60, deadline=None)

@@ -5,6 +5,7 @@ import inspect
 from pathlib import Path
 
 import pytest
+from tests.unit.check.builder import History, evidence
 
 import chaoslab.check as package
 from chaoslab.check import CHECK_IDS, CHECKS, TITLES, Check, Evidence, Finding, explain, judge
@@ -12,7 +13,6 @@ from chaoslab.check.texts import TEXTS, advice
 from chaoslab.contract import Contract, Limits
 from chaoslab.core.errors import UsageError
 from chaoslab.history import View
-from tests.unit.check.builder import History, evidence
 
 EMPTY = Evidence(history=View([]), contract=Contract(), limits=Limits())
 
@@ -22,19 +22,22 @@ def test_every_check_has_words() -> None:
     assert len(set(CHECK_IDS)) == len(CHECKS) == 18
 
 
-def _codes_in_source() -> dict[str, set[str]]:
+def _codes_in_source() -> set[str]:
     """The codes that the checks can raise, read from their source."""
-    found: set[str] = set()
-    for path in Path(inspect.getfile(package)).parent.glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.keyword) and node.arg == "code":
-                found |= {n.value for n in ast.walk(node.value) if isinstance(n, ast.Constant)}
-    return {"all": found}
+    return {
+        leaf.value
+        for path in Path(inspect.getfile(package)).parent.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.keyword) and node.arg == "code"
+        for leaf in ast.walk(node.value)
+        if isinstance(leaf, ast.Constant) and isinstance(leaf.value, str)
+    }
 
 
 def test_every_code_has_a_meaning_and_advice() -> None:
     known = {code for text in TEXTS.values() for code in text.means}
-    written = {c for c in _codes_in_source()["all"] if isinstance(c, str) and "-" in c}
+    written = _codes_in_source()
+    assert len(written) > 20
     assert written - {"too-many-"} <= known
     for check, text in TEXTS.items():
         for code in text.means:
@@ -98,3 +101,14 @@ def test_damaged_values_do_not_crash_a_check() -> None:
             h.add(kind, f, "text", call=3)
     found = judge(evidence(h.end()))
     assert not [f for f in found.findings if "broke" in f.reason]
+
+
+def test_the_page_names_every_check_and_every_code() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "reference" / "checks.md").read_text()
+    for check, text in TEXTS.items():
+        codes = ", ".join(f"`{code}`" for code in text.means)
+        assert f"| `{check}` | {text.title} | {codes} |" in page
+    for name in (name for text in TEXTS.values() for name in text.todo if "/" in name):
+        anomaly = name.partition("/")[2]
+        if name.startswith("duplicate-effect/"):
+            assert f"`{anomaly}`" in page

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from tests.unit.check.builder import CONTRACT, History, verdicts
 
 from chaoslab.contract import Limits, default_contract
-from tests.unit.check.builder import CONTRACT, History, verdicts
 
 LIMITS = Limits(
     attempts_per_operation_max=5,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -85,12 +86,8 @@ def test_a_later_attempt_is_bound_to_the_place_of_the_first() -> None:
     (placed,) = place([fault(attempt=2)], SITES, CONTRACT)
     assert [(s.task, s.attempt) for s in placed.sites] == [("s1-t1", 2)]
     nemesis = Nemesis([placed], CONTRACT)
-    assert nemesis.at(placed.sites[0].__class__(**{**_fields(placed.sites[0]), "attempt": 1})) == []
+    assert nemesis.at(replace(placed.sites[0], attempt=1)) == []
     assert nemesis.at(placed.sites[0]) == [placed]
-
-
-def _fields(one: Site) -> dict[str, object]:
-    return {n: getattr(one, n) for n in ("session", "task", "port", "marker", "attempt")}
 
 
 def test_a_place_that_the_fault_free_run_never_saw_strikes_its_first_match_once() -> None:

@@ -227,6 +227,7 @@ class Hub:
             process.flights.clear()
             process.agent = None
         self.held.clear()
+        self.loop.close()
 
 
 def regions_jitter(spec: ExecutionSpec) -> int:

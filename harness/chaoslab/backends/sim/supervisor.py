@@ -27,6 +27,7 @@ from chaoslab.world.errors import WorldError
 _AGAIN_MS = 1_000
 _DELIVERIES_MAX = 60
 _BOOTS_MAX = 10
+_BEGIN_MS = 5_000
 
 
 @dataclass(slots=True, eq=False)
@@ -53,7 +54,8 @@ class Supervisor:
         self.work: dict[str, Work] = {}
         self._counters: dict[str, int] = {}
         self._boots: dict[str, int] = {}
-        self._failed_over = False
+        self._expected = 0  # processes that start at the beginning
+        self._begun = False
         number = 0
         for tasks in hub.cast.sessions.values():
             for task in tasks:
@@ -69,16 +71,23 @@ class Supervisor:
         names = self._regions.names if self._regions.active == "all" else (self.home,)
         for region in names:
             for slot in range(self._regions.processes):
+                self._expected += 1
                 self.start(region, slot, fresh=True)
-        use = self.hub.spec.scenario.workload
-        for tasks in self.hub.cast.sessions.values():
-            for task in tasks if use.concurrent else tasks[:1]:
-                for _ in range(use.deliveries):
-                    self._hand_out(self.work[task.id])
+        self.hub.after(_BEGIN_MS, "~begin", self._begin)
         for release in self.hub.spec.scenario.operator:
             name = f"~operator/{release.session}/{release.at_ms}"
             session = release.session
             self.hub.after(release.at_ms, name, lambda s=session: self._release(s))  # type: ignore[misc]
+
+    def _begin(self) -> None:
+        """Hands out the first tasks, once all first processes are ready (or do not get so)."""
+        if self._begun:
+            return
+        self._begun = True
+        use = self.hub.spec.scenario.workload
+        for tasks in self.hub.cast.sessions.values():
+            for task in tasks if use.concurrent else tasks[:1]:
+                self._hand_out(self.work[task.id])
 
     def start(self, region: str, slot: int, *, fresh: bool = False) -> None:
         """A new incarnation in a region."""
@@ -117,6 +126,11 @@ class Supervisor:
             if work is not None and work.outcome is None and process not in work.holders:
                 work.holders.append(process)
                 work.waiting = False
+        if not self._begun and sum(p.serving for p in self.hub.processes) >= self._expected:
+            self._begin()
+        self._assign_waiting()
+
+    def _assign_waiting(self) -> None:
         for work in self.work.values():
             if work.waiting:
                 self._assign(work)
@@ -133,8 +147,11 @@ class Supervisor:
     def lost(self, process: Process) -> None:
         """A process died: its tasks wait for another, and one is started in its place."""
         self._drop_holder(process)
-        if process.suspected or not self.hub.memory.copies[process.region].up:
+        if process.suspected:
+            self._assign_waiting()  # it has been replaced already
             return
+        if not self.hub.memory.copies[process.region].up:
+            return  # giving up the region comes next
         wait = self._regions.restart_after_ms
         region, slot = process.region, process.slot
         name = f"~restart/{process.id}"
@@ -144,11 +161,13 @@ class Supervisor:
         copies = self.hub.memory.copies
         if copies[region].up and (region == self.home or self._regions.active == "all"):
             self.start(region, slot)
+        else:
+            self._assign_waiting()
 
     def _drop_holder(self, process: Process) -> None:
         for work in self.work.values():
             if process in work.holders:
-                work.holders.remove(process)
+                work.holders = [h for h in work.holders if h is not process]
                 if work.outcome is None and not work.holders:
                     work.waiting = True
                     # An agent that resumes by itself is asked first, when its next process is up.
@@ -204,11 +223,15 @@ class Supervisor:
             self.hub.memory.drop(region)
         for process in processes:
             process.suspected = True
+        replaced = False
         if not any(p.alive and not p.suspected for p in self._living(self.home)):
             for slot in range(self._regions.processes):
                 self.start(self.home, slot)
+            replaced = True
         for process in processes:
             self._drop_holder(process)
+        if not replaced:
+            self._assign_waiting()
 
     def _usable(self, region: str) -> bool:
         copy = self.hub.memory.copies[region]
@@ -243,8 +266,10 @@ class Supervisor:
     # -- tasks
 
     def _hand_out(self, work: Work) -> None:
+        """The first hand-out of a task, as often at once as the scenario says."""
         work.waiting = True
-        self._assign(work)
+        for _ in range(self.hub.spec.scenario.workload.deliveries):
+            self._assign(work)
 
     def _assign(self, work: Work) -> None:
         serving = [p for p in self.hub.processes if p.serving]
@@ -303,12 +328,13 @@ class Supervisor:
     def _again_later(self, work: Work) -> None:
         if work.outcome is None and not work.holders:
             work.waiting = True
-            name = f"~again/{work.task.id}/{work.deliveries}"
-            self.hub.after(
-                _AGAIN_MS,
-                name,
-                lambda: self._assign(work) if work.waiting and not work.holders else None,
-            )
+            count = work.deliveries
+
+            def again() -> None:
+                if work.waiting and not work.holders and work.deliveries == count:
+                    self._assign(work)
+
+            self.hub.after(_AGAIN_MS, f"~again/{work.task.id}/{count}", again)
 
     def reported(self, process: Process, outcome: Outcome) -> None:
         """The agent reports an outcome on its own account."""
@@ -369,9 +395,7 @@ class Supervisor:
         tasks = self.hub.cast.sessions[work.task.session]
         position = [t.id for t in tasks].index(work.task.id) + 1
         if position < len(tasks):
-            following = self.work[tasks[position].id]
-            for _ in range(self.hub.spec.scenario.workload.deliveries):
-                self._hand_out(following)
+            self._hand_out(self.work[tasks[position].id])
 
     def _release(self, session: str) -> None:
         for process in self.hub.processes:
