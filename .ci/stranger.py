@@ -60,8 +60,12 @@ def main() -> None:
         compare("again", first, digests(sys.executable, scratch / "second", **here))
         other = digests(sys.executable, scratch / "third", PYTHONHASHSEED="4711", **here)
         compare("another hash seed", first, other)
-        for number, python in enumerate(filter(None, os.environ.get("CHAOSLAB_PYTHONS", "").split(":"))):
-            version = subprocess.run([python, "--version"], capture_output=True, text=True, check=True)
+        for number, python in enumerate(
+            filter(None, os.environ.get("CHAOSLAB_PYTHONS", "").split(":"))
+        ):
+            version = subprocess.run(
+                [python, "--version"], capture_output=True, text=True, check=True
+            )
             found = digests(python, scratch / f"python{number}", **here)
             compare(version.stdout.strip(), first, found)
         wheel = from_the_wheel(scratch)

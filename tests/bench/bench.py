@@ -58,7 +58,8 @@ def executions() -> None:
         ops_max=2_000_000,
     )
     contract = merged_contract(spec.contract, spec.workload)
-    say(f"{'sessions':>9} {'entries':>9} {'ms':>9} {'runs/s':>8} {'µs/entry':>9} {'judge µs/entry':>15}")
+    heads = ("sessions", "entries", "ms", "runs/s", "µs/entry", "judge µs/entry")
+    say("{:>9} {:>9} {:>9} {:>8} {:>9} {:>15}".format(*heads))
     for sessions, times in ((1, 30), (2, 20), (20, 5), (200, 3), (1200, 1)):
         workload = replace(spec.scenario.workload, sessions=sessions, tasks=2)
         scenario = replace(spec.scenario, workload=workload)

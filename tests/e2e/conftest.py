@@ -51,7 +51,9 @@ def bad_agent(here: Path) -> Callable[[str], str]:
 
     def write(body: str) -> str:
         (here / "plain.py").write_text((AGENTS / "plain.py").read_text())
-        text = "import asyncio\nfrom chaoslab.world import Outcome\nfrom plain import Plain\n" + body
+        text = (
+            "import asyncio\nfrom chaoslab.world import Outcome\nfrom plain import Plain\n" + body
+        )
         (here / "mine.py").write_text(text)
         return "mine.py:make_agent"
 

@@ -13,7 +13,10 @@ import pytest
 from .conftest import ROOT, Run
 
 SCENARIO = "timeout-after-commit"
-HANDLE = "class Mine(Plain):\n    async def handle(self, task):\n        {}\ndef make_agent(): return Mine()\n"
+HANDLE = (
+    "class Mine(Plain):\n    async def handle(self, task):\n        {}\n"
+    "def make_agent(): return Mine()\n"
+)
 
 # What is wrong with the agent, its code, the exit code, and words that the message must have.
 BROKEN_AGENTS = [
@@ -85,13 +88,16 @@ def test_prints_go_to_a_file_and_not_into_the_table(
 
 
 BAD_SCENARIOS = {
-    "unknown key": ('sed = 1\n', ["sed", "unknown key"]),
+    "unknown key": ("sed = 1\n", ["sed", "unknown key"]),
     "no phase": ('[[faults]]\nat = "tools:*"\nkind = "crash"\n', ["phase", "refused"]),
     "impossible phase": (
         '[[faults]]\nat = "tools:*"\nkind = "silence"\nphase = "mid-write"\nafter_items = 1\n',
         ["mid-write", "memory.write_many"],
     ),
-    "several at once": ('sed = 1\n[workload]\nsessions = -1\nuse = "nope"\n', ["sed", "-1", "nope"]),
+    "several at once": (
+        'sed = 1\n[workload]\nsessions = -1\nuse = "nope"\n',
+        ["sed", "-1", "nope"],
+    ),
 }
 
 

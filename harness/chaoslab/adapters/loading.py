@@ -81,18 +81,13 @@ class AgentSource:
         return made
 
     def _load_path(self, path: Path) -> types.ModuleType:
-        folder = str(path.parent)
-        _forget_below(folder)
-        if folder not in sys.path:
-            sys.path.insert(0, folder)
+        _enter(str(path.parent))
         code = _compiled(path, path.read_bytes())
         name = f"chaoslab_agent_{digest(str(path))}"
         module = types.ModuleType(name)
         module.__file__ = str(path)
         sys.modules[name] = module
-        before = set(sys.modules)
         self._run("importing it raised", lambda: exec(code, module.__dict__))
-        _remember_below(folder, before)
         return module
 
     def _load_module(self) -> types.ModuleType:
@@ -107,7 +102,7 @@ class AgentSource:
     def _run(self, what: str, action: Callable[[], Any]) -> Any:
         try:
             return action()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise AdapterError(
                 f"{self.name}: {what} {type(error).__name__}: {error} ({_place(error)})",
                 hint="mend the agent, or install what it imports into this environment",
@@ -153,19 +148,25 @@ def _existing(location: str) -> Path:
     )
 
 
-# Modules that adapters imported from their own folders, by folder.
-_BESIDE: dict[str, set[str]] = {}
+# The folder of the adapter that was loaded last, which is on sys.path, and the modules that were
+# there before any adapter was: those are nobody's to forget.
+_CURRENT: list[str] = []
+_BEFORE: set[str] = set()
 
 
-def _forget_below(folder: str) -> None:
-    """Drops what an earlier incarnation imported from the adapter's own folder."""
-    for name in _BESIDE.pop(folder, ()):
-        sys.modules.pop(name, None)
-
-
-def _remember_below(folder: str, before: set[str]) -> None:
-    found = _BESIDE.setdefault(folder, set())
-    for name in set(sys.modules) - before:
-        origin = getattr(sys.modules[name], "__file__", None)
-        if origin and str(Path(origin).parent).startswith(folder):
-            found.add(name)
+def _enter(folder: str) -> None:
+    """Puts an adapter's folder on the path, and forgets what adapters imported from theirs."""
+    if not _BEFORE:
+        _BEFORE.update(sys.modules)
+    for name, module in list(sys.modules.items()):
+        origin = getattr(module, "__file__", None)
+        if name not in _BEFORE and origin and str(origin).startswith((*_CURRENT, folder)):
+            del sys.modules[name]
+    while _CURRENT:
+        old = _CURRENT.pop()
+        if old in sys.path:
+            sys.path.remove(old)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+        _CURRENT.append(folder)
+    importlib.invalidate_caches()

@@ -27,6 +27,7 @@ class ExecutionSpec:
     placed: tuple[Placed, ...] = ()
     choices: Mapping[str, int] | None = None
     ops_max: int = 200_000
+    virtual_ms_max: int = 86_400_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,8 @@ def raw_contract(path: Path, /) -> Mapping[str, Any] | None:
     """The contract's table in a file; None for a pyproject.toml that has none."""
     raw = load_toml(path, ContractError)
     if path.name == "pyproject.toml":
-        found = raw.get("tool", {}).get("chaoslab")
+        tools = raw.get("tool")
+        found = tools.get("chaoslab") if isinstance(tools, Mapping) else None
         return found if isinstance(found, Mapping) else None
     return raw
 

@@ -46,6 +46,19 @@ def digest(value: Json, /, *, size: int = 8) -> str:
     return hashlib.blake2b(canonical(value).encode(), digest_size=size).hexdigest()
 
 
+_BITS_MAX = 4096
+
+
+def _writable(text: str, where: str) -> str:
+    """The text, where it can be written as UTF-8."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"{where} is text that UTF-8 cannot hold: {error.reason}") from None
+    return text
+
+
 def plain(value: object, /, *, where: str, depth: int = 0) -> Json:
     """A deep copy made of plain dicts, lists, strings, integers, booleans and None.
 
@@ -56,11 +69,13 @@ def plain(value: object, /, *, where: str, depth: int = 0) -> Json:
     {'a': [1, 2]}
     """
     kind = type(value)
-    if kind is str or kind is int or kind is bool or value is None:
+    if kind is bool or value is None:
         return value  # type: ignore[return-value]
-    if isinstance(value, (bool, str)):
-        return str(value)
+    if isinstance(value, str):
+        return _writable(str(value), where)
     if isinstance(value, int):
+        if value.bit_length() > _BITS_MAX:
+            raise UsageError(f"{where} is an integer of more than {_BITS_MAX} bits")
         return int(value)
     if depth > 40:
         raise UsageError(f"{where} is nested deeper than 40 levels", hint="flatten it")
@@ -71,7 +86,7 @@ def plain(value: object, /, *, where: str, depth: int = 0) -> Json:
                 raise UsageError(
                     f"{where} has a key that is no string", value=key, allowed="string keys"
                 )
-            out[str(key)] = plain(item, where=f"{where}.{key}", depth=depth + 1)
+            out[_writable(str(key), where)] = plain(item, where=f"{where}.{key}", depth=depth + 1)
         return out
     if isinstance(value, (list, tuple)):
         return [plain(v, where=f"{where}[{i}]", depth=depth + 1) for i, v in enumerate(value)]

@@ -1,4 +1,4 @@
-"""Strict reading of TOML tables: every problem of a file in one message.
+r"""Strict reading of TOML tables: every problem of a file in one message.
 
 A reader asks for what it knows; whatever was not asked for is unknown and refused. Problems are
 collected, so that a person mends a file once and not line after line.

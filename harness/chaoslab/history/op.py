@@ -84,11 +84,11 @@ class Op:
             kind = raw["type"]
             if kind not in OP_TYPES:
                 raise FormatError("an entry has an unknown type", value=kind)
-            return cls(
-                index=int(raw["i"]),
-                time_ns=int(raw["t"]),
+            op = cls(
+                index=raw["i"],
+                time_ns=raw["t"],
                 type=cast(OpType, kind),
-                f=str(raw["f"]),
+                f=raw["f"],
                 process=raw.get("process", ""),
                 session=raw.get("session", ""),
                 task=raw.get("task", ""),
@@ -98,8 +98,15 @@ class Op:
                 key=raw.get("key"),
                 value=raw.get("value"),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise FormatError(f"an entry of the history is malformed: {error!r}") from error
+        whole = (op.index, op.time_ns, op.call, op.attempt)
+        words = (op.f, op.process, op.session, op.task, op.marker, op.key or "")
+        if any(type(n) is not int for n in whole) or any(type(w) is not str for w in words):
+            raise FormatError(
+                "a field of an entry has another type than it should", value=(*whole, *words)
+            )
+        return op
 
     def get(self, name: str, default: Any = None) -> Any:
         """A field of `value` where that is an object, else `default`."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -61,35 +59,11 @@ def _perform_all(
     entries: dict[str, dict[str, Any]],
     on_run: OnRun,
 ) -> None:
-    lock = threading.Lock()
-    stopping = threading.Event()
-
-    def one(spec: RunSpec) -> None:
-        if stopping.is_set():
-            return
+    def one(spec: RunSpec) -> tuple[dict[str, Any], RunRecord]:
         folder: Path = campaign.begin(spec.id)
         record = perform(spec, workers, folder)
-        if stopping.is_set():
-            return
-        entry = campaign.finish(record)
-        with lock:
-            entries[spec.id] = entry
-            on_run(entry, record)
+        return campaign.finish(record), record
 
-    if workers.in_process:  # a debugger wants the main thread
-        for spec in todo:
-            one(spec)
-        return
-    pool = ThreadPoolExecutor(max_workers=jobs)
-    try:
-        pending: set[Future[None]] = {pool.submit(one, spec) for spec in todo}
-        while pending:
-            done, pending = wait(pending, return_when=FIRST_COMPLETED, timeout=0.5)
-            for future in done:
-                future.result()
-    except BaseException:
-        stopping.set()
-        workers.close()
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown()
+    for entry, record in workers.side_by_side(one, todo, jobs=jobs):
+        entries[entry["id"]] = entry
+        on_run(entry, record)

@@ -24,7 +24,6 @@ from chaoslab.run.model import RunRecord, RunSpec
 from chaoslab.run.workers import Workers
 from chaoslab.scenario import Scenario
 
-
 _CHAINS_MAX = 20
 # An execution that records more than this has run away; a task needs some 50 entries.
 OPS_BASE, OPS_PER_TASK = 10_000, 1_000

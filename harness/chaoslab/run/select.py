@@ -44,7 +44,8 @@ class Planted:
 
 
 def scenario_files(names: Sequence[str], /) -> list[Path]:
-    """The files that names stand for: a file, a folder, a family, a scenario's name, or family/name."""
+    """The files that names stand for: a file, a folder, a family, or a scenario's name with its
+    family or, where it is the only one, without."""
     out: list[Path] = []
     for name in names:
         out += [p for p in _expand(name) if p not in out]

@@ -17,10 +17,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from chaoslab.adapters import AgentSource
 from chaoslab.backends.api import ExecutionSpec
@@ -31,6 +32,8 @@ from chaoslab.run.worker import execute, receive, send
 HASH_SEEDS: Final = {"first": "101", "repeat": "20202"}
 _RECYCLE_AFTER: Final = 250
 _TAIL_MAX: Final = 64_000
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 
 
 class Worker:
@@ -181,8 +184,13 @@ class Workers:
             raise (AdapterError if result["exit"] == 2 else LabError)(result["broke"])
 
     def _ask(self, frame: bytes, group: str) -> dict[str, Any]:
+        if self._closed:
+            raise LabError("the workers are closed; nothing more is run")
         worker = self._borrow(group)
         result = worker.ask(frame, self.watchdog_ms)
+        if self._closed:
+            self._drop(worker)
+            raise LabError("the execution was interrupted")
         if worker.usable and not self._closed:
             self._idle[group].put(worker)
         else:
@@ -202,6 +210,30 @@ class Workers:
         worker.kill()
         with self._lock:
             self._all.discard(worker)
+
+    def side_by_side(
+        self, action: Callable[[_In], _Out], items: Sequence[_In], *, jobs: int
+    ) -> Iterator[_Out]:
+        """The results of an action on each item, as they come, `jobs` at once.
+
+        Whatever interrupts it (an error of one action, Ctrl-C) ends the workers at once; what was
+        under way is lost, what was yielded is not.
+        """
+        if self.in_process:  # a debugger wants the main thread
+            yield from map(action, items)
+            return
+        pool = ThreadPoolExecutor(max_workers=jobs)
+        try:
+            pending: set[Future[_Out]] = {pool.submit(action, item) for item in items}
+            while pending:
+                done, pending = wait(pending, return_when=FIRST_COMPLETED, timeout=0.5)
+                for future in done:
+                    yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            self.close()
+            raise
+        pool.shutdown()
 
     def close(self) -> None:
         """Kills all workers; may be called from another thread while some still work."""

@@ -14,11 +14,11 @@ from typing import Any
 
 from chaoslab.check import CHECK_IDS
 from chaoslab.contract.loader import limits_from, tool_from
-from chaoslab.core.errors import ScenarioError
+from chaoslab.core.errors import ScenarioError, shown
 from chaoslab.core.resources import data_root, resource_path
 from chaoslab.core.tables import Problems, Table, load_toml
 from chaoslab.faults import KINDS, PHASES, PORTS, ROLES, Fault, problem
-from chaoslab.faults.model import SCOPES, TRAP_MODES
+from chaoslab.faults.model import SCOPES, TRAP_MODES, known_place
 from chaoslab.scenario.model import (
     Regions,
     Release,
@@ -77,14 +77,14 @@ def _cross_check(top: Table, scenario: Scenario) -> None:
             top.complain(f"faults[{number}]", "scope = region needs two names in [regions]")
     if any(f.kind == "partition" for f in scenario.faults) and len(scenario.regions.names) < 2:
         top.complain("faults", "a partition needs two names in [regions]")
-    path = data_root() / "fixtures" / "workloads" / f"{scenario.workload.use}.toml"
-    if not path.is_file():
-        names = sorted(p.stem for p in path.parent.glob("*.toml"))
+    folder = data_root() / "fixtures" / "workloads"
+    names = sorted(p.stem for p in folder.glob("*.toml"))
+    if scenario.workload.use not in names:
         top.complain(
             "workload.use", f"got {scenario.workload.use!r} (str); allowed: {', '.join(names)}"
         )
         return
-    workload = load_workload(path)
+    workload = load_workload(folder / f"{scenario.workload.use}.toml")
     for name in scenario.workload.mix:
         if name not in workload.kinds:
             allowed = ", ".join(workload.kinds)
@@ -124,7 +124,7 @@ def _schedule(table: Table) -> Schedule:
         or not seeds
         or not all(type(s) is int and 0 <= s < 2**63 for s in seeds)
     ):
-        table.complain("seeds", "allowed: a list of integers of 0 or more")
+        table.complain("seeds", f"got {shown(seeds)}; allowed: a list of integers of 0 or more")
         seeds = None
     choices = table.table("choices")
     schedule = Schedule(
@@ -158,7 +158,11 @@ def _fault(table: Table) -> Fault:
     for key, kinds in _ONLY_WITH.items():
         if key in table.raw and fault.kind in KINDS and fault.kind not in kinds:
             table.complain(key, f"means nothing for {fault.kind}; allowed for: {', '.join(kinds)}")
-    if fault.at and fault.phase and fault.kind:
+    if not known_place(fault.at):
+        if "at" in table.raw and isinstance(table.raw["at"], str):
+            places = ", ".join((*ROLES, "tools.NAME", "wasm.MODULE", *PORTS))
+            table.complain("at", f"got {fault.at!r} (str); allowed: {places}")
+    elif fault.phase and fault.kind:
         found = problem(fault)
         if found:
             table.complain("", f"{found}; {_allowed(fault)}")

@@ -64,7 +64,7 @@ class ToolService:
             raise NotFound(f"there is no tool {name}", tool=name)
         if dot:
             return self._lookup(tool, args)
-        if name in self._undoes and str(args.get("ref")) not in self._by_ref:
+        if name in self._undoes and self._undone_by(name, args) is None:
             raise NotFound("there is no effect with that reference", tool=name)
         if not tool.keys or key is None:
             return None
@@ -106,7 +106,7 @@ class ToolService:
             "nth": nth,
             "tenant": caller.tenant,
         }
-        undone = self._by_ref.get(str(args.get("ref"))) if name in self._undoes else None
+        undone = self._undone_by(name, args) if name in self._undoes else None
         if undone is not None:
             undone.compensated = True
             value["compensates"] = undone.ref
@@ -138,6 +138,10 @@ class ToolService:
             raise BadRequest("the arguments are no object")
         reply = self.begin(caller, name, args, key)
         return reply if reply is not None else self.commit(caller, name, args, key)
+
+    def _undone_by(self, name: str, args: Mapping[str, Any]) -> Effect | None:
+        effect = self._by_ref.get(str(args.get("ref")))
+        return effect if effect is not None and effect.tool == self._undoes[name] else None
 
     def _lookup(self, tool: ToolContract, args: Mapping[str, Any]) -> ToolReply:
         marker = marker_of(tool, args)

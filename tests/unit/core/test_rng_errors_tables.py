@@ -71,9 +71,7 @@ def test_a_long_value_is_cut_and_a_nasty_repr_is_survived() -> None:
 
 
 def test_every_error_of_ours_has_a_documented_exit_code() -> None:
-    found = [
-        v for v in vars(errors).values() if isinstance(v, type) and issubclass(v, ChaosError)
-    ]
+    found = [v for v in vars(errors).values() if isinstance(v, type) and issubclass(v, ChaosError)]
     assert len(found) >= 9
     for kind in found:
         assert kind.exit_code == (2 if issubclass(kind, UsageError) else 4)

@@ -92,7 +92,7 @@ def test_a_check_that_does_not_exist_cannot_be_required() -> None:
 
 def test_a_pyproject_carries_its_contract_in_its_own_table(tmp_path: Path) -> None:
     path = tmp_path / "pyproject.toml"
-    path.write_text('[tool.chaoslab]\nformat = 1\n[tool.chaoslab.tools.pay]\nkeys = true\n')
+    path.write_text("[tool.chaoslab]\nformat = 1\n[tool.chaoslab.tools.pay]\nkeys = true\n")
     assert load_contract(path).tool("pay").keys
     path.write_text('[project]\nname = "x"\n')
     assert raw_contract(path) is None

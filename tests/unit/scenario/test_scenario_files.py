@@ -220,16 +220,32 @@ def test_a_fault_of_a_region_needs_a_second_region() -> None:
 
 def test_a_scenario_says_everything_a_shrunk_case_needs() -> None:
     fault = {
-        "at": "memory.write_many", "phase": "mid-write", "kind": "crash", "after_items": 2,
-        "session": "s1", "task": "s1-t1", "marker": "a+b+c", "attempt": 2,
+        "at": "memory.write_many",
+        "phase": "mid-write",
+        "kind": "crash",
+        "after_items": 2,
+        "session": "s1",
+        "task": "s1-t1",
+        "marker": "a+b+c",
+        "attempt": 2,
     }
     scenario = scenario_from(
         {
             **HEAD,
-            "workload": {"concurrent": True, "deliveries": 2, "rewords": False, "mix": ["ship"],
-                         "wasm": {"ticket": "unwind"}},
-            "schedule": {"seeds": [3], "choices": {"home-1/s1-t1/1/out": 7}, "jitter_ms": 0,
-                         "heal_after_ms": 9, "linger_ms": 0},
+            "workload": {
+                "concurrent": True,
+                "deliveries": 2,
+                "rewords": False,
+                "mix": ["ship"],
+                "wasm": {"ticket": "unwind"},
+            },
+            "schedule": {
+                "seeds": [3],
+                "choices": {"home-1/s1-t1/1/out": 7},
+                "jitter_ms": 0,
+                "heal_after_ms": 9,
+                "linger_ms": 0,
+            },
             "faults": [fault],
             "regions": {"names": ["a", "b"], "active": "all", "processes": 2},
             "operator": [{"release": "s1", "at_ms": 5}],
@@ -247,9 +263,13 @@ def test_a_scenario_says_everything_a_shrunk_case_needs() -> None:
 
 rubbish = st.recursive(
     st.booleans() | st.integers() | st.text(max_size=4) | st.floats(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(["use", "seeds", "names", "choices", "at", "kind", "phase", "wasm"]),
-        inner, max_size=3,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["use", "seeds", "names", "choices", "at", "kind", "phase", "wasm"]),
+            inner,
+            max_size=3,
+        )
     ),
     max_leaves=5,
 )
@@ -294,8 +314,12 @@ def test_a_plan_that_calls_an_unknown_tool_is_refused(tmp_path: Path) -> None:
 
 def test_a_workload_without_tasks_and_with_typos_is_refused_at_once(tmp_path: Path) -> None:
     text = workload(tmp_path, "[tools.pay]\nkey = true\nduration_ms = -1\n")
-    for part in ("format: is missing", "tools.pay.key: unknown key; did you mean keys?",
-                 "tools.pay.duration_ms: got -1", "at least one [tasks.NAME]"):
+    for part in (
+        "format: is missing",
+        "tools.pay.key: unknown key; did you mean keys?",
+        "tools.pay.duration_ms: got -1",
+        "at least one [tasks.NAME]",
+    ):
         assert part in text, part
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_module_that_is_not_there_is_named() -> None:
-    with pytest.raises(AdapterError, match="ModuleNotFoundError.*no_such_module_at_all"):
+    with pytest.raises(AdapterError, match=r"ModuleNotFoundError.*no_such_module_at_all"):
         AgentSource("no_such_module_at_all:make").create()
 
 
@@ -102,8 +103,9 @@ def test_every_wrong_shape_has_its_words(tmp_path: Path, text: str, words: str) 
 def test_defaults_keywords_and_wrappers_are_a_right_shape(tmp_path: Path) -> None:
     path = tmp_path / "adapter.py"
     path.write_text(
-        RIGHT.replace("handle(self, task)", "handle(self, task, retries=3, *, more=None)")
-        .replace("start(self, world)", "start(self, *args, **kwargs)")
+        RIGHT.replace("handle(self, task)", "handle(self, task, retries=3, *, more=None)").replace(
+            "start(self, world)", "start(self, *args, **kwargs)"
+        )
         + "import functools\nmake = functools.partial(make)\n"
     )
     AgentSource(f"{path}:make").create()
@@ -202,3 +204,33 @@ def test_a_module_adapter_is_imported_afresh_for_every_incarnation(
         tmp_path, "bench_team.agent:make", faults=[strike("memory.write", "after-commit", "crash")]
     )
     assert found.logs() == ["[1]", "[2]"]
+
+
+@pytest.mark.parametrize("library", [".venv/lib/python3/site-packages", "env/lib/dist-packages"])
+def test_a_library_installed_below_the_adapter_is_not_imported_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    """A virtual environment often stands in the folder of the project, and many extension modules
+    can be loaded only once in a process."""
+    folder = tmp_path / library
+    folder.mkdir(parents=True)
+    name = f"bench_extension_{len(library)}"
+    (folder / f"{name}.py").write_text(
+        "import sys\n"
+        f"assert not hasattr(sys, {name!r}), 'loaded twice'\n"
+        f"sys.{name} = True\n"
+    )
+    monkeypatch.syspath_prepend(str(folder))
+    body = f"""
+    import {name}
+    class Agent(Base):
+        async def handle(self, task):
+            await self.patient(task)
+            return self.done(task)
+    """
+    try:
+        found = run(tmp_path, body, faults=[strike("tools.pay", "after-commit", "crash")])
+        assert found.outcomes() == {"s1-t1": "completed"} and not found.end.broke
+    finally:
+        sys.__dict__.pop(name, None)
+        sys.modules.pop(name, None)

@@ -130,7 +130,8 @@ def test_a_refused_call_has_no_effect_and_every_call_has_one_end(
     found = struck(tmp_path, tool, kind, phase)
     for call in found.calls(f"tools.{tool}"):
         ends = [
-            op.type for op in found.end.ops
+            op.type
+            for op in found.end.ops
             if op.call == call.index and op.type in ("ok", "fail", "info")
         ]
         assert len(ends) == 1
@@ -195,7 +196,8 @@ class Agent(Base):
 
 def test_a_reordered_request_is_overtaken_by_the_next(tmp_path: Path) -> None:
     found = run(
-        tmp_path, TWO_CALLS,
+        tmp_path,
+        TWO_CALLS,
         faults=[strike("tools.mail", "before-commit", "reorder", marker="o-s1-t11")],
     )
     assert [op.marker for op in found.commits("tools.mail")] == ["o-s1-t12", "o-s1-t11"]
@@ -212,7 +214,9 @@ def test_what_had_arrived_when_its_sender_died_commits_by_choice(
 ) -> None:
     body = ONCE.replace("TOOL", "'mail'").replace("KEY", "None")
     found = run(
-        tmp_path, body, faults=[strike("tools.mail", "before-commit", "crash")],
+        tmp_path,
+        body,
+        faults=[strike("tools.mail", "before-commit", "crash")],
         choices={ORPHAN: choice},
     )
     call = found.calls("tools.mail")[0]
@@ -225,7 +229,8 @@ def test_a_request_under_way_when_its_sender_died_arrives_by_choice(tmp_path: Pa
     counts = {}
     for choice in (0, 128, 192, 255):
         found = run(
-            tmp_path, TWO_CALLS.replace("call(2, 10)", "call(2, 0)"),
+            tmp_path,
+            TWO_CALLS.replace("call(2, 10)", "call(2, 0)"),
             faults=[strike("tools.mail", "before-send", "crash", marker="o-s1-t12")],
             choices={f"home-1/s1-t1/{nth}/orphan": choice for nth in range(1, 5)},
         )
@@ -238,10 +243,13 @@ def test_a_paused_process_hears_its_answer_and_its_deadline_when_it_goes_on(
     tmp_path: Path,
 ) -> None:
     body = ONCE.replace("TOOL", "'pay'").replace("KEY", "'k'").replace("60_000", "1_000")
-    answered = run(tmp_path, body, faults=[strike("tools.pay", "after-commit", "pause", for_ms=2_500)])
+    answered = run(
+        tmp_path, body, faults=[strike("tools.pay", "after-commit", "pause", for_ms=2_500)]
+    )
     assert answered.ends("tools.pay") == [OK]
     silent = run(
-        tmp_path, body,
+        tmp_path,
+        body,
         faults=[
             strike("tools.pay", "before-commit", "pause", for_ms=2_500),
             strike("tools.pay", "after-commit", "silence"),
@@ -266,14 +274,15 @@ class Agent(Base):
 
 @pytest.mark.parametrize("after", [1, 3, 5])
 @pytest.mark.parametrize(
-    ("kind", "end"), [("crash", KILLED), ("silence", DEADLINE), ("reset", RESET),
-                      ("error-reply", SERVER)],
+    ("kind", "end"),
+    [("crash", KILLED), ("silence", DEADLINE), ("reset", RESET), ("error-reply", SERVER)],
 )
 def test_a_group_that_is_struck_after_k_items_has_exactly_k_commits(
     tmp_path: Path, after: int, kind: str, end: tuple[str, str]
 ) -> None:
     found = run(
-        tmp_path, WRITE_FIVE,
+        tmp_path,
+        WRITE_FIVE,
         faults=[strike("memory.write_many", "mid-write", kind, after_items=after)],
     )
     call = found.calls("memory.write_many")[0]
@@ -283,7 +292,8 @@ def test_a_group_that_is_struck_after_k_items_has_exactly_k_commits(
 
 def test_a_pause_in_the_middle_of_a_group_tears_nothing(tmp_path: Path) -> None:
     found = run(
-        tmp_path, WRITE_FIVE,
+        tmp_path,
+        WRITE_FIVE,
         faults=[strike("memory.write_many", "mid-write", "pause", after_items=2, for_ms=1_000)],
     )
     assert len(found.commits("memory.write_many")) == 5
@@ -291,8 +301,13 @@ def test_a_pause_in_the_middle_of_a_group_tears_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"), [("malformed", "arguments"), ("unknown-tool", "pay_v2"),
-                       ("truncated", "truncated"), ("refusal", "refusal")],
+    ("kind", "said"),
+    [
+        ("malformed", "arguments"),
+        ("unknown-tool", "pay_v2"),
+        ("truncated", "truncated"),
+        ("refusal", "refusal"),
+    ],
 )
 def test_the_models_own_mishaps_reach_the_agent(tmp_path: Path, kind: str, said: str) -> None:
     body = """
@@ -304,9 +319,7 @@ def test_the_models_own_mishaps_reach_the_agent(tmp_path: Path, kind: str, said:
             self.say(f"{reply.finish} {calls}")
             return self.done(task)
     """
-    found = run(
-        tmp_path, body, faults=[strike("model.complete", "after-commit", kind)]
-    )
+    found = run(tmp_path, body, faults=[strike("model.complete", "after-commit", kind)])
     assert said in found.logs()[0]
     assert len(found.named("nemesis.strike")) == 1
 
@@ -336,10 +349,19 @@ def test_every_port_can_fail_and_be_silent(tmp_path: Path) -> None:
                         self.say(f"{name} {error.code}")
             return self.done(task)
     """
-    ports = ("memory.read", "memory.write", "memory.scan", "memory.erase", "leases.acquire",
-             "network.request", "model.complete", "wasm.instantiate")
+    ports = (
+        "memory.read",
+        "memory.write",
+        "memory.scan",
+        "memory.erase",
+        "leases.acquire",
+        "network.request",
+        "model.complete",
+        "wasm.instantiate",
+    )
     found = run(
-        tmp_path, body,
+        tmp_path,
+        body,
         faults=[strike(p, "after-commit", "silence") for p in ports]
         + [strike(p, "after-commit", "reset", attempt=2) for p in ports],
     )

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from chaoslab.history import Op
 from chaoslab.scenario import Regions
 
-from .simlab import Result, run, strike
+from .simlab import Result, run, strike, write_agent
 
 # Around every await of this agent stands everything that Python offers for the last word.
 CLINGS = """
@@ -95,9 +96,12 @@ def last_words(found: Result, process: str) -> list[str]:
     """What the history has of a process after its end."""
     ends = [op.index for op in found.named("process.kill") if op.process == process]
     return [
-        op.f for op in found.end.ops
-        if op.process == process and op.index > ends[0]
-        and op.type in ("event", "invoke") and op.f != "process.kill"
+        op.f
+        for op in found.end.ops
+        if op.process == process
+        and op.index > ends[0]
+        and op.type in ("event", "invoke")
+        and op.f != "process.kill"
     ]
 
 
@@ -119,7 +123,9 @@ def test_the_region_takes_all_of_its_processes_with_it(
     tmp_path: Path, trace: list[tuple[str, str]]
 ) -> None:
     found = run(
-        tmp_path, CLINGS, sessions=4,
+        tmp_path,
+        CLINGS,
+        sessions=4,
         faults=[strike("tools.pay", "before-commit", "crash", scope="region")],
         regions=Regions(names=("near", "far"), processes=2),
     )
@@ -153,8 +159,11 @@ def test_each_call_in_flight_of_a_dead_process_gets_exactly_one_end(tmp_path: Pa
     """
     found = run(tmp_path, body, faults=[strike("tools.pay", "after-commit", "crash")])
     for call in [*found.calls("tools.haul"), *found.calls("tools.pay")]:
-        ends = [op for op in found.end.ops if op.call == call.index
-                and op.type in ("ok", "fail", "info")]
+        ends = [
+            op
+            for op in found.end.ops
+            if op.call == call.index and op.type in ("ok", "fail", "info")
+        ]
         assert [(op.type, op.get("error")) for op in ends] == [("info", "killed")]
     # The requests were already at the service: they commit all the same.
     assert len(found.commits("tools.haul")) == 6
@@ -168,7 +177,10 @@ def test_a_dead_process_is_never_named_again(tmp_path: Path) -> None:
             return self.done(task)
     """
     found = run(
-        tmp_path, body, sessions=3, tasks=2,
+        tmp_path,
+        body,
+        sessions=3,
+        tasks=2,
         faults=[strike("tools.pay", "after-commit", "crash", attempt=n) for n in (1, 2)],
     )
     starts = [op.process for op in found.named("process.start")]
@@ -189,3 +201,23 @@ def test_what_a_zombie_says_is_recorded_as_its_own_and_counts_once(tmp_path: Pat
     assert [op.get("counted") for op in outcomes].count(True) == 1
     assert {op.process for op in outcomes} == {"home-1", "home-2"}
     assert not found.end.broke
+
+
+def test_the_immortal_tasks_of_the_dead_keep_no_history_alive(tmp_path: Path) -> None:
+    """What is never collected must not hold on to the entries: a worker performs thousands of
+    executions, and each of them may kill a process."""
+    body = """
+    class Agent(Base):
+        async def handle(self, task):
+            await self.patient(task)
+            return self.done(task)
+    """
+    agent = write_agent(tmp_path, body)
+
+    def alive() -> int:
+        run(tmp_path, agent, faults=[strike("tools.pay", "after-commit", "crash")])
+        gc.collect()
+        return sum(isinstance(o, Op) for o in gc.get_objects())
+
+    first = alive()
+    assert [alive() for _ in range(3)] == [first] * 3

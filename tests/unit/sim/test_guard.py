@@ -270,10 +270,27 @@ def test_all_the_tools_of_asyncio_work_together(tmp_path: Path) -> None:
 def entry_points() -> dict[str, Any]:
     """Everything that the guard may replace, as it stands now."""
     found: dict[str, Any] = {}
-    for owner in (time, random, uuid, os, datetime, socket, subprocess, threading, secrets,
-                  asyncio, concurrent.futures, multiprocessing,
-                  urllib.request, datetime.datetime, datetime.date,
-                  threading.Thread, subprocess.Popen, socket.socket, random.Random):
+    for owner in (
+        time,
+        random,
+        uuid,
+        os,
+        datetime,
+        socket,
+        subprocess,
+        threading,
+        secrets,
+        asyncio,
+        concurrent.futures,
+        multiprocessing,
+        urllib.request,
+        datetime.datetime,
+        datetime.date,
+        threading.Thread,
+        subprocess.Popen,
+        socket.socket,
+        random.Random,
+    ):
         for name in dir(owner):
             try:
                 found[f"{owner!r}.{name}"] = getattr(owner, name)
@@ -331,7 +348,9 @@ def test_what_a_library_does_while_it_is_imported_is_no_leak_of_the_agent(tmp_pa
     harness = Path(chaoslab.__file__).parent.parent
     done = subprocess.run(
         [sys.executable, str(script), str(harness), str(Path(__file__).parent), str(tmp_path)],
-        capture_output=True, text=True, check=False,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2_000:]
 

@@ -27,7 +27,9 @@ def deliveries(found: Result) -> list[tuple[str, int, str]]:
 
 def test_a_dead_process_is_replaced_and_its_task_handed_out_again(tmp_path: Path) -> None:
     found = run(
-        tmp_path, PATIENT, faults=[strike("tools.pay", "after-commit", "crash")],
+        tmp_path,
+        PATIENT,
+        faults=[strike("tools.pay", "after-commit", "crash")],
         regions=Regions(restart_after_ms=700),
     )
     assert deliveries(found) == [("s1-t1", 1, "home-1"), ("s1-t1", 2, "home-2")]
@@ -45,6 +47,55 @@ def test_a_deferred_task_comes_back_and_a_final_one_does_not(tmp_path: Path) -> 
     found = run(tmp_path, body)
     assert [d for _, d, _ in deliveries(found)] == [1, 2, 3]
     assert [op.get("counted") for op in found.named("task.outcome")] == [False, False, True]
+
+
+def test_a_task_is_handed_out_until_it_has_an_outcome_however_long_that_takes(
+    tmp_path: Path,
+) -> None:
+    body = """
+    class Agent(Base):
+        async def handle(self, task):
+            late = self.world.clock.now_ms() > 100_000
+            return Outcome(task=task.id, status="completed" if late else "deferred")
+    """
+    found = run(tmp_path, body)
+    assert found.outcomes() == {"s1-t1": "completed"}
+    assert found.named("lab.deadlock") == []
+
+
+def test_a_deferred_task_is_not_handed_out_faster_because_a_process_restarts(
+    tmp_path: Path,
+) -> None:
+    body = """
+    class Agent(Base):
+        async def handle(self, task):
+            if task.id == "s2-t1":
+                await self.patient(task)
+                return self.done(task)
+            late = self.world.clock.now_ms() > 9_000
+            return Outcome(task=task.id, status="completed" if late else "deferred")
+    """
+    calm = run(tmp_path, body, sessions=2)
+    struck = run(
+        tmp_path,
+        body,
+        sessions=2,
+        faults=[strike("tools.pay", "after-commit", "crash")],
+        regions=Regions(processes=2),
+    )
+    counts = [len([1 for t, _, _ in deliveries(r) if t == "s1-t1"]) for r in (calm, struck)]
+    assert counts[1] <= counts[0] + 2
+
+
+def test_every_delivery_of_a_task_dies_with_its_process_and_it_comes_back(tmp_path: Path) -> None:
+    found = run(
+        tmp_path,
+        PATIENT,
+        tasks=2,
+        use={"deliveries": 2},
+        faults=[strike("tools.pay", "after-commit", "crash", task="s1-t2")],
+    )
+    assert found.outcomes() == {"s1-t1": "completed", "s1-t2": "completed"}
 
 
 def test_a_handler_that_raises_gets_its_task_again(tmp_path: Path) -> None:
@@ -78,7 +129,8 @@ def test_tasks_of_a_session_come_one_after_the_other(tmp_path: Path) -> None:
     found = run(tmp_path, PATIENT, sessions=2, tasks=3)
     for session in ("s1", "s2"):
         marks = [
-            (op.f, op.task) for op in found.end.ops
+            (op.f, op.task)
+            for op in found.end.ops
             if op.f in ("task.submit", "task.outcome") and op.session == session
         ]
         assert marks == [
@@ -100,7 +152,10 @@ def test_double_delivery_hands_each_task_out_twice_and_counts_one_outcome(
         tmp_path, PATIENT, tasks=2, use={"deliveries": 2}, regions=Regions(processes=processes)
     )
     assert sorted((t, d) for t, d, _ in deliveries(found)) == [
-        ("s1-t1", 1), ("s1-t1", 2), ("s1-t2", 1), ("s1-t2", 2),
+        ("s1-t1", 1),
+        ("s1-t1", 2),
+        ("s1-t2", 1),
+        ("s1-t2", 2),
     ]
     for task in ("s1-t1", "s1-t2"):
         assert len({p for t, _, p in deliveries(found) if t == task}) == processes
@@ -145,7 +200,10 @@ class Agent(Base):
 
 def test_a_task_that_the_agent_resumes_by_itself_is_not_handed_out_again(tmp_path: Path) -> None:
     found = run(
-        tmp_path, RESUMES, tasks=2, contract=Contract(resume="self"),
+        tmp_path,
+        RESUMES,
+        tasks=2,
+        contract=Contract(resume="self"),
         faults=[strike("tools.pay", "after-commit", "crash")],
     )
     assert [(t, d) for t, d, _ in deliveries(found)] == [("s1-t1", 1), ("s1-t2", 1)]
@@ -165,7 +223,9 @@ def test_under_redelivery_recover_is_not_even_asked(tmp_path: Path) -> None:
 def test_a_task_that_recover_does_not_name_is_handed_out_again(tmp_path: Path, named: str) -> None:
     body = PATIENT + f"    async def recover(self): return {named}\n"
     found = run(
-        tmp_path, body, contract=Contract(resume="self"),
+        tmp_path,
+        body,
+        contract=Contract(resume="self"),
         faults=[strike("tools.pay", "after-commit", "crash")],
     )
     assert [d for _, d, _ in deliveries(found)] == [1, 2]
@@ -176,7 +236,9 @@ def test_a_task_that_recover_does_not_name_is_handed_out_again(tmp_path: Path, n
 def test_a_recover_that_returns_rubbish_is_told_as_such(tmp_path: Path, named: str) -> None:
     body = PATIENT + f"    async def recover(self): return {named}\n"
     found = run(
-        tmp_path, body, contract=Contract(resume="self"),
+        tmp_path,
+        body,
+        contract=Contract(resume="self"),
         faults=[strike("tools.pay", "after-commit", "crash")],
     )
     assert "recover" in found.end.broke and ".py" in found.end.broke
@@ -187,14 +249,18 @@ def test_a_recover_that_returns_rubbish_is_told_as_such(tmp_path: Path, named: s
 
 def test_a_lost_region_is_given_up_and_another_one_takes_over(tmp_path: Path) -> None:
     found = run(
-        tmp_path, PATIENT, regions=PAIR,
+        tmp_path,
+        PATIENT,
+        regions=PAIR,
         faults=[strike("tools.pay", "after-commit", "crash", scope="region")],
     )
-    story = [
-        op.f for op in found.end.ops if op.f.startswith("region.") or op.f == "process.start"
-    ]
+    story = [op.f for op in found.end.ops if op.f.startswith("region.") or op.f == "process.start"]
     assert story == [
-        "process.start", "region.down", "region.promote", "process.start", "region.join",
+        "process.start",
+        "region.down",
+        "region.promote",
+        "process.start",
+        "region.join",
     ]
     promote = found.named("region.promote")[0]
     assert promote.get("region") == "far" and promote.get("epoch") == 2
@@ -205,7 +271,9 @@ def test_a_lost_region_is_given_up_and_another_one_takes_over(tmp_path: Path) ->
 
 def test_a_region_that_is_back_in_time_is_not_given_up(tmp_path: Path) -> None:
     found = run(
-        tmp_path, PATIENT, regions=PAIR,
+        tmp_path,
+        PATIENT,
+        regions=PAIR,
         faults=[strike("tools.pay", "after-commit", "crash", scope="region", for_ms=1_000)],
     )
     assert found.named("region.promote") == []
@@ -224,7 +292,9 @@ class Agent(Base):
 
 def test_a_promotion_loses_what_was_local_and_names_it(tmp_path: Path) -> None:
     found = run(
-        tmp_path, WRITES, regions=PAIR,
+        tmp_path,
+        WRITES,
+        regions=PAIR,
         faults=[strike("memory.write", "after-reply", "crash", scope="region", marker="near")],
     )
     lost = found.named("region.promote")[0].get("lost")
@@ -235,7 +305,9 @@ def test_a_promotion_loses_what_was_local_and_names_it(tmp_path: Path) -> None:
 
 def test_a_cut_off_process_goes_on_as_a_zombie_until_it_joins(tmp_path: Path) -> None:
     found = run(
-        tmp_path, PATIENT, regions=PAIR,
+        tmp_path,
+        PATIENT,
+        regions=PAIR,
         faults=[strike("tools.pay", "after-commit", "partition", for_ms=20_000)],
     )
     assert found.named("process.kill") == []
@@ -246,7 +318,9 @@ def test_a_cut_off_process_goes_on_as_a_zombie_until_it_joins(tmp_path: Path) ->
 
 def test_all_processes_of_an_active_active_house_work(tmp_path: Path) -> None:
     found = run(
-        tmp_path, PATIENT, sessions=6,
+        tmp_path,
+        PATIENT,
+        sessions=6,
         regions=Regions(names=("near", "far"), active="all", processes=2),
     )
     assert {p for _, _, p in deliveries(found)} == {"near-1", "near-2", "far-1", "far-2"}

@@ -186,3 +186,44 @@ def test_two_executions_do_not_share_a_loop_or_leave_one_running(tmp_path: Path)
         return 7
 
     assert asyncio.run(own()) == 7
+
+
+@pytest.mark.parametrize("line", ["asyncio.sleep(float('inf'))", "asyncio.sleep(1e300)"])
+def test_one_may_sleep_for_ever(tmp_path: Path, line: str) -> None:
+    """Real loops take an endless timer; it only never comes."""
+    body = f"""
+    class Agent(Base):
+        async def handle(self, task):
+            try:
+                await asyncio.wait_for({line}, 1)
+            except TimeoutError:
+                self.say(str(self.world.clock.now_ms()))
+            return self.done(task)
+    """
+    assert run(tmp_path, body).logs() == ["1000"]
+
+
+def test_an_agent_cannot_take_the_order_out_of_the_loop(tmp_path: Path) -> None:
+    body = """
+    class Agent(Base):
+        async def handle(self, task):
+            async def one(n):
+                try:
+                    await asyncio.sleep(9)
+                finally:
+                    self.say(str(n))
+            async def bad():
+                raise ValueError
+            try:
+                asyncio.get_running_loop().set_task_factory(None)
+                async with asyncio.TaskGroup() as group:
+                    for n in range(100):
+                        group.create_task(one(n))
+                    await asyncio.sleep(0)
+                    group.create_task(bad())
+            except* ValueError:
+                pass
+            return self.done(task)
+    """
+    agent = write_agent(tmp_path, body)
+    assert run(tmp_path, agent).logs() == [str(n) for n in range(100)]

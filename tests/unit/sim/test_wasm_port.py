@@ -23,7 +23,8 @@ class Agent(Base):
             if self.guest is None:
                 self.guest = await self.world.wasm.instantiate("ticket")
             try:
-                out = await self.guest.call("open_ticket", json.dumps(data).encode(), fuel=10_000_000)
+                sent = json.dumps(data).encode()
+                out = await self.guest.call("open_ticket", sent, fuel=10_000_000)
                 self.say(out.decode())
                 return self.done(task)
             except Indeterminate as error:
@@ -48,7 +49,9 @@ def test_a_trap_strikes_before_or_after_the_commit(
     tmp_path: Path, build: str, mode: str, phase: str, commits: int
 ) -> None:
     found = run(
-        tmp_path, GUEST, use={"wasm": {"ticket": build}},
+        tmp_path,
+        GUEST,
+        use={"wasm": {"ticket": build}},
         faults=[strike("wasm.ticket", phase, "trap", mode=mode)],
     )
     call = found.calls("wasm.ticket")[0]
@@ -99,9 +102,7 @@ def test_a_retired_instance_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("phase", ["before-send", "before-commit", "after-commit", "after-reply"])
-def test_a_crash_around_a_guest_call_takes_the_instance_with_it(
-    tmp_path: Path, phase: str
-) -> None:
+def test_a_crash_around_a_guest_call_takes_the_instance_with_it(tmp_path: Path, phase: str) -> None:
     found = run(tmp_path, GUEST, faults=[strike("wasm.ticket", phase, "crash")])
     assert len(found.commits("tools.ticket")) == 1
     made = [op.get("instance") for op in found.named("wasm.instantiate") if op.type == "ok"]

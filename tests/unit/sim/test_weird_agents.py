@@ -22,6 +22,8 @@ def handles(line: str) -> str:
 
 
 RUBBISH = {
+    "return Outcome(task=task.id, status='completed', answer=type('Odd', (dict,), "
+    "{'items': lambda s: 1 / 0})())": "ZeroDivisionError",
     "return None": "NoneType",
     "return 'completed'": "str",
     "return {'status': 'completed'}": "dict",
@@ -83,10 +85,8 @@ UNRECORDABLE = {
     "await self.world.tools.call(7, {'order': 'o'}, deadline_ms=5)": "name",
     "await self.world.leases.acquire('s1', ttl_ms=1.5)": "ttl_ms",
     "await self.world.leases.acquire(None, ttl_ms=5)": "session",
-    "await self.world.network.request('GET', 'http://kb.example', body='text', deadline_ms=5)":
-        "body",
-    "await self.world.model.complete([{'role': 'user', 'content': 1.5}], deadline_ms=5)":
-        "messages",
+    "await self.world.network.request('GET', 'http://a.b', body='text', deadline_ms=5)": "body",
+    "await self.world.model.complete([{'role': 'x', 'content': 1.5}], deadline_ms=5)": "messages",
     "await self.world.model.complete(['hello'], deadline_ms=5)": "messages",
     "await self.world.model.complete('hello', deadline_ms=5)": "messages",
 }
@@ -97,7 +97,8 @@ def test_what_cannot_be_recorded_is_refused_by_name_and_told(tmp_path: Path, lin
     """Under faults an agent's own exception is redelivered, not told: so a mistake in a call is
     remembered by the lab itself, as for values that are not JSON."""
     found = run(
-        tmp_path, handles(f"{line}\n        return self.done(task)"),
+        tmp_path,
+        handles(f"{line}\n        return self.done(task)"),
         faults=[strike("tools.mail", "before-send", "silence")],
     )
     assert UNRECORDABLE[line] in found.end.broke

@@ -43,7 +43,12 @@ class Store:
 
     def caller(self, who: str = "p1", region: str = "a") -> Caller:
         return Caller(
-            process=who, region=region, session="s", task="t", tenant="x", call=0,
+            process=who,
+            region=region,
+            session="s",
+            task="t",
+            tenant="x",
+            call=0,
             now_ns=self.now_ms * MS,
         )
 
@@ -226,7 +231,9 @@ def test_a_promotion_begins_an_epoch_and_names_the_discarded_tail(pair: Store) -
     assert pair.recorder.ops[tail[0].op].get("id") == "lost"
     assert pair.write("new", region="b")[0] == 2
     assert (pair.value("safe", "b"), pair.value("kept", "b"), pair.value("lost", "b")) == (
-        1, 1, None,
+        1,
+        1,
+        None,
     )
 
 
@@ -344,8 +351,10 @@ def test_a_ttl_out_of_bounds_is_a_bad_request(store: Store, ttl_ms: int) -> None
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["p1", "p2", "p3"]), st.sampled_from(["s1", "s2"]),
-            st.integers(0, 50), st.integers(0, 40),
+            st.sampled_from(["p1", "p2", "p3"]),
+            st.sampled_from(["s1", "s2"]),
+            st.integers(0, 50),
+            st.integers(0, 40),
         ),
         max_size=25,
     )

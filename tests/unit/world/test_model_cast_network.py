@@ -109,7 +109,12 @@ def test_an_empty_transcript_is_a_bad_request() -> None:
 
 def test_the_last_task_that_was_asked_for_is_the_one_that_is_answered() -> None:
     scripts = cast().scripts
-    messages = [user(scripts[0].prompt), result("r"), result("r"), user(f"Now: {scripts[3].prompt}")]
+    messages = [
+        user(scripts[0].prompt),
+        result("r"),
+        result("r"),
+        user(f"Now: {scripts[3].prompt}"),
+    ]
     call = model().apply(messages, ()).tool_calls[0]
     assert call.args["order"] == scripts[3].values["order"]
 
@@ -122,8 +127,12 @@ def test_an_answer_depends_on_what_the_agent_put_into_its_prompt() -> None:
 
 @pytest.mark.parametrize(
     ("mishap", "finish"),
-    [("refusal", "refusal"), ("truncated", "truncated"), ("malformed", "tool-calls"),
-     ("unknown-tool", "tool-calls")],
+    [
+        ("refusal", "refusal"),
+        ("truncated", "truncated"),
+        ("malformed", "tool-calls"),
+        ("unknown-tool", "tool-calls"),
+    ],
 )
 def test_its_own_mishaps_look_like_a_real_models(mishap: str, finish: str) -> None:
     right = model().apply([user(prompt())], ()).tool_calls[0]
@@ -142,7 +151,10 @@ messages = st.lists(
         {},
         optional={
             "role": st.sampled_from(["user", "tool", "assistant", "x"]) | st.integers(),
-            "content": st.none() | st.text(max_size=9) | st.integers() | st.just(prompt())
+            "content": st.none()
+            | st.text(max_size=9)
+            | st.integers()
+            | st.just(prompt())
             | st.lists(st.integers(), max_size=2),
         },
     ),

@@ -18,7 +18,11 @@ MS = 1_000_000
 CONTRACT = Contract(
     tools={
         "pay": ToolContract(
-            name="pay", keys=True, lookup=True, key_retention_ms=100, compensate="undo",
+            name="pay",
+            keys=True,
+            lookup=True,
+            key_retention_ms=100,
+            compensate="undo",
             identity_fields=("order",),
         ),
         "mail": ToolContract(name="mail", identity_fields=("order",)),
@@ -37,7 +41,12 @@ class Desk:
 
     def caller(self) -> Caller:
         return Caller(
-            process="p", region="r", session="s1", task="t", tenant="a", call=7,
+            process="p",
+            region="r",
+            session="s1",
+            task="t",
+            tenant="a",
+            call=7,
             now_ns=self.now_ms * MS,
         )
 
@@ -127,7 +136,12 @@ def test_references_follow_from_tool_marker_and_nth_effect_alone(orders: list[st
     for order in orders:
         desk.call("mail", order=order, text="whatever")
     assert sorted(desk.commits()) == [
-        "mail:a#1", "mail:a#2", "mail:a#3", "mail:b#1", "mail:b#2", "mail:c#1",
+        "mail:a#1",
+        "mail:a#2",
+        "mail:a#3",
+        "mail:b#1",
+        "mail:b#2",
+        "mail:c#1",
     ]
 
 

@@ -48,9 +48,12 @@ def simulate(spec: ExecutionSpec, writer: Writer, /) -> ExecutionEnd:
     loop = SimLoop()
     hub = Hub(spec, writer, loop, cast)
     supervisor = Supervisor(hub, source)
+    loop.on_exit = lambda leaving: hub.broke.append(
+        f"the agent wants to end the interpreter: SystemExit({leaving.code!r})"
+    )
     with guarded() as leaks, loop.entered(), _no_collector():
-        source.create()  # a first look, so that a bad adapter is an error and not a history
         try:
+            source.create()  # a first look, so that a bad adapter is an error and not a history
             supervisor.boot()
             _drive(hub, supervisor)
             _final(hub, supervisor)
@@ -119,6 +122,12 @@ def _over_budget(hub: Hub) -> bool:
     if len(hub.recorder.ops) >= hub.spec.ops_max:
         if hub.recorder.ops[-1].f != "lab.budget":
             value: dict[str, Json] = {"limit": "ops", "value": hub.spec.ops_max}
+            hub.recorder.add("event", "lab.budget", value)
+        return True
+    limit_ms = hub.spec.virtual_ms_max
+    if (hub.loop.next_time() or 0) > limit_ms * MS:
+        if hub.recorder.ops[-1].f != "lab.budget":
+            value = {"limit": "virtual_ms", "value": limit_ms}
             hub.recorder.add("event", "lab.budget", value)
         return True
     return False

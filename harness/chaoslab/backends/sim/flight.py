@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -241,7 +242,7 @@ class Flight:
             if kind == "delay":
                 commit_in_ns += _for(one) * MS
             elif kind == "duplicate":
-                hub.loop.schedule(hub.loop.now_ns + MS, 14, name, self._again)
+                hub.loop.schedule(hub.loop.now_ns + MS, 14, name, self._copy_arrives)
             else:
                 self._hurt(one)
                 if kind == "crash" and not self._survives_crash():
@@ -259,6 +260,27 @@ class Flight:
             return
         self.arrived = True
         self._arrive()
+
+    def _copy_arrives(self) -> None:
+        """A second copy of the request arrives. Its answer goes nowhere: the caller waits for
+        that of the first, and a refusal of the copy must not pass for one of the request."""
+        with suppress(WorldError):
+            if self.call.begin(self._caller()) is not None:
+                return
+            if self.call.duration_ms:
+                name = self.name + "/copied"
+                when = self._hub.loop.now_ns + self.call.duration_ms * MS
+                self._hub.loop.schedule(when, 14, name, self._copy_commits)
+            else:
+                self._copy_commits()
+
+    def _copy_commits(self) -> None:
+        with suppress(WorldError):
+            if self.call.steps is not None:
+                for _ in self.call.steps(self._caller()):
+                    pass
+            else:
+                self.call.commit(self._caller(), self)
 
     def _once_more_if_waiting(self) -> None:
         waiting = self._hub.overtaken.get(self.call.f, [])
@@ -375,7 +397,8 @@ class Flight:
                 extra_ns += _for(one) * MS
             elif kind == "duplicate":
                 name = f"{self.name}/again{one.number}"
-                hub.loop.schedule(hub.loop.now_ns + _for(one) * MS, 14, name, self._again)
+                when = hub.loop.now_ns + _for(one) * MS
+                hub.loop.schedule(when, 14, name, self._copy_arrives)
             else:
                 self._hurt(one)
                 if not self.process.alive:
@@ -423,6 +446,13 @@ class Flight:
         if not self.done:
             self.done = True
             self._record("info", {"error": "killed"}, self.index)
+
+
+async def fly(hub: Hub, process: Process, call: Call) -> Any:
+    """Makes a call; for a process that is dead it never comes back and leaves no trace."""
+    if not process.alive:
+        await hub.loop.create_future()
+    return await Flight(hub, process, call).fly()
 
 
 def _for(one: Placed) -> int:

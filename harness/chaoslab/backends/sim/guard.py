@@ -9,6 +9,7 @@ own helpers and from this package pass through.
 
 from __future__ import annotations
 
+import _thread
 import datetime as _datetime
 import os
 import random
@@ -22,8 +23,10 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+from chaoslab.backends.sim.loop import SimLoop
 from chaoslab.core.errors import AgentBroke
 
 _PACKAGE = str(Path(__file__).resolve().parents[2]) + os.sep
@@ -34,6 +37,7 @@ _AGENTS_INSIDE = (_PACKAGE + "reference" + os.sep, _PACKAGE + "_data" + os.sep)
 _LOADING = _PACKAGE + "adapters" + os.sep
 
 _CLOCK = "world.clock.now_ms() or await world.clock.sleep(ms)"
+_NETWORK = "world.network"
 _RANDOM = "world.random, which follows the seed"
 _THREAD = (
     "asyncio tasks; an agent that needs threads or processes needs a backend of real processes"
@@ -66,10 +70,15 @@ def _caller_of_agent(deep: bool) -> str:
     looked through (a thread pool starts threads for somebody); without, a call by the standard
     library is its own affair (a log record's time stamp).
     """
-    frame = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(2)
     library = ""
     while frame is not None:
         name = frame.f_code.co_filename
+        if name == __file__:
+            frame = frame.f_back
+            continue
+        if name.startswith("<frozen importlib"):
+            return ""  # what a library does while it is imported depends on who was first
         inside = name.startswith(_PACKAGE) and not name.startswith(_AGENTS_INSIDE)
         if inside:
             return library if name.startswith(_LOADING) else ""
@@ -91,8 +100,10 @@ def _caller_of_agent(deep: bool) -> str:
 def _replace(
     real: Any, name: str, instead: str, leaks: Leaks, deep: bool = True
 ) -> Callable[..., Any]:
+    given = _FINE_WITH.get(name, 1_000)
+
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        caller = _caller_of_agent(deep)
+        caller = "" if len(args) >= given else _caller_of_agent(deep)
         if not caller:
             return real(*args, **kwargs)
         text = f"{name} was called at {caller}; in the simulator use {instead}"
@@ -107,10 +118,15 @@ def _replace(
     return guarded
 
 
+# With so many arguments these convert what they are given and do not look at the clock.
+_FINE_WITH = {"time.gmtime": 1, "time.localtime": 1, "time.ctime": 1, "time.strftime": 2}
+
 _TARGETS: tuple[tuple[Any, str, str, bool], ...] = (
     (
         time,
-        "time time_ns monotonic monotonic_ns perf_counter perf_counter_ns sleep localtime gmtime",
+        "time time_ns monotonic monotonic_ns perf_counter perf_counter_ns sleep localtime gmtime "
+        "ctime strftime process_time process_time_ns thread_time thread_time_ns clock_gettime "
+        "clock_gettime_ns",
         _CLOCK,
         False,
     ),
@@ -127,7 +143,16 @@ _TARGETS: tuple[tuple[Any, str, str, bool], ...] = (
     (os, "fork forkpty system popen posix_spawn", _THREAD, True),
     (subprocess.Popen, "__init__", _THREAD, True),
     (threading.Thread, "start", _THREAD, True),
-    (socket.socket, "connect connect_ex bind", "world.network", True),
+    (_thread, "start_new_thread", _THREAD, True),
+    (SimLoop, "run_in_executor subprocess_exec subprocess_shell", _THREAD, True),
+    (
+        SimLoop,
+        "create_connection create_server create_datagram_endpoint getaddrinfo getnameinfo",
+        _NETWORK,
+        True,
+    ),
+    (socket.socket, "__init__", _NETWORK, True),
+    (socket, "getaddrinfo gethostbyname", _NETWORK, True),
 )
 
 
@@ -135,17 +160,23 @@ def _guarded_datetime(leaks: Leaks) -> type:
     real = _datetime.datetime
 
     class _Meta(type):
+        # The stand-in passes for the real class; what an agent derives from it does not.
         def __instancecheck__(cls, instance: object) -> bool:
-            return isinstance(instance, real)
+            return (
+                isinstance(instance, real) if cls is made else super().__instancecheck__(instance)
+            )
 
         def __subclasscheck__(cls, subclass: type) -> bool:
-            return issubclass(subclass, real)
+            return (
+                issubclass(subclass, real) if cls is made else super().__subclasscheck__(subclass)
+            )
 
     namespace: dict[str, Any] = {"__module__": "datetime", "__doc__": real.__doc__}
     for name in ("now", "utcnow", "today"):
         guarded = _replace(getattr(real, name), f"datetime.{name}", _CLOCK, leaks, False)
         namespace[name] = staticmethod(guarded)
-    return _Meta("datetime", (real,), namespace)
+    made = _Meta("datetime", (real,), namespace)
+    return made
 
 
 def _guarded_random(leaks: Leaks) -> type:

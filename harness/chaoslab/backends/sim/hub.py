@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from chaoslab.backends.api import ExecutionSpec
 from chaoslab.backends.sim.choices import Choices
+from chaoslab.backends.sim.inputs import Inputs
 from chaoslab.backends.sim.loop import SimLoop
 from chaoslab.core.jsons import Json
 from chaoslab.faults import Nemesis, Placed, Site
@@ -91,6 +92,7 @@ class Hub:
         self.sites: dict[Site, None] = {}
         self._attempts: dict[tuple[str, str, str, str], int] = {}
         self.broke: list[str] = []
+        self.inputs = Inputs(self.broke)
         self.notes: list[str] = []
         self.supervisor: Supervisor
         self._jitter_ns = regions_jitter(spec)

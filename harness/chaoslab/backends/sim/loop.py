@@ -69,6 +69,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self.now_ns = 0
         self._events: list[tuple[int, int, str, int, Event | asyncio.TimerHandle]] = []
         self._sequence = 0
+        self.on_exit: Callable[[SystemExit], None] = lambda leaving: None
         self.set_task_factory(self._make_task)
         self.set_exception_handler(lambda loop, context: None)
 
@@ -115,6 +116,9 @@ class SimLoop(asyncio.BaseEventLoop):
     ) -> asyncio.Task[Any]:
         context = options.get("context")
         self._sequence += 1
+        if options.get("name") is None:
+            # asyncio's own names count over the life of an interpreter.
+            options["name"] = f"Task-{self._sequence}"
         task: asyncio.Task[Any] = SimTask(coro, loop=loop, **options)
         task._number = self._sequence  # type: ignore[attr-defined]
         owner = CURRENT.get() if context is None else context.get(CURRENT)
@@ -123,14 +127,6 @@ class SimLoop(asyncio.BaseEventLoop):
             owner.tasks[self._sequence] = task
             task.add_done_callback(_forget, context=_LAB)
         return task
-
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
-        """Threads cannot be simulated."""
-        raise self.forbidden("asyncio.to_thread / run_in_executor")
-
-    def forbidden(self, what: str) -> Exception:
-        """The error for what this loop cannot do; the guard replaces it by a better one."""
-        return RuntimeError(f"{what} is not possible in the simulator")
 
     def _process_events(self, event_list: Any) -> None:
         """There is nothing outside to listen to."""
@@ -172,7 +168,10 @@ class SimLoop(asyncio.BaseEventLoop):
                 if owner.parked is not None:
                     owner.parked.append(handle)
                     continue
-            handle._run()
+            try:
+                handle._run()
+            except SystemExit as leaving:
+                self.on_exit(leaving)
 
     def next_time(self) -> int | None:
         """When the next event is due; None where nothing is planned."""

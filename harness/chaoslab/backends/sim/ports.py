@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, cast
 
-from chaoslab.backends.sim.flight import Call, Flight
+from chaoslab.backends.sim.flight import Call, fly
 from chaoslab.backends.sim.hub import DOING, MS, Doing, Hub, Process
 from chaoslab.backends.sim.wasm import SimWasm
 from chaoslab.contract import marker_of
-from chaoslab.core.errors import AgentBroke, UsageError
 from chaoslab.core.jsons import Json, plain
 from chaoslab.core.rng import stream
 from chaoslab.world.api import (
@@ -34,6 +34,7 @@ from chaoslab.world.api import (
 from chaoslab.world.memory import Copy
 
 _MEMORY_DEADLINE_MS = 2_000
+_PLACES = ("primary", "replica")
 _LOCAL_MS, _CROSS_MS, _MODEL_MS = 1, 30, 200
 
 
@@ -49,9 +50,10 @@ class SimClock:
 
     async def sleep(self, ms: int, /) -> None:
         """Waits in virtual time."""
-        if type(ms) is not int or ms < 0:
-            raise UsageError("clock.sleep takes whole milliseconds", value=ms, allowed="0 or more")
         hub, process, doing = self._hub, self._process, DOING.get()
+        hub.inputs.whole(ms, "a sleep in whole milliseconds")
+        if not process.alive:
+            await hub.loop.create_future()  # never
         nth = process.calls[doing.task] = process.calls.get(doing.task, 0) + 1
         name = f"{process.id}/{doing.task or '-'}/{nth}/timer"
         tie = hub.choices.take(name) & 15
@@ -68,12 +70,10 @@ class SimClock:
 class _Port:
     def __init__(self, hub: Hub, process: Process) -> None:
         self._hub, self._process = hub, process
+        self._in = hub.inputs
 
     async def _fly(self, call: Call) -> Any:
-        return await Flight(self._hub, self._process, call).fly()
-
-    def _data(self, value: object, where: str) -> Any:
-        return _plain(self._hub, value, where)
+        return await fly(self._hub, self._process, call)
 
 
 class SimModel(_Port):
@@ -92,12 +92,13 @@ class SimModel(_Port):
         deadline_ms: int,
     ) -> ModelReply:
         """The model's answer to a transcript."""
-        sent: list[Any] = self._data(list(messages), "messages")
+        sent = self._in.objects(messages, "messages")
+        self._in.whole(deadline_ms, "deadline_ms")
         task = DOING.get().task
         before = self._sent.get(task, [])
         extends = len(before) if before and sent[: len(before)] == before else 0
         self._sent[task] = sent
-        names = [str(t) for t in tools]
+        names = [self._in.text(t, "tools") for t in tools]
         value: dict[str, Json] = {
             "messages": sent[extends:],
             "extends": extends,
@@ -113,7 +114,8 @@ class SimModel(_Port):
             result=_model_json,
         )
         reply: ModelReply = await self._fly(call)
-        return reply
+        calls = tuple(replace(c, args=_copy(c.args)) for c in reply.tool_calls)
+        return replace(reply, tool_calls=calls)
 
 
 def _model_json(reply: ModelReply) -> Json:
@@ -130,8 +132,10 @@ class SimTools(_Port):
         self, name: str, args: Mapping[str, Json], /, *, key: str | None = None, deadline_ms: int
     ) -> ToolReply:
         """One request to a tool. See `chaoslab.world.api.Tools`."""
-        tools, given = self._hub.tools, self._data(dict(args), "args")
-        base, dot, _ = name.partition(".")
+        tools, given = self._hub.tools, self._in.args(args, "args")
+        base, dot, _ = self._in.text(name, "name").partition(".")
+        self._in.whole(deadline_ms, "deadline_ms")
+        key = self._in.maybe_text(key, "key")
         service = self._hub.spec.workload.services.get(base)
         value: dict[str, Json] = {"args": given, "deadline_ms": deadline_ms}
         if dot:
@@ -139,7 +143,7 @@ class SimTools(_Port):
         call = Call(
             f=f"tools.{name}",
             value=value,
-            key=None if key is None else str(key),
+            key=key,
             marker=marker_of(self._hub.spec.contract.tool(base), given),
             deadline_ms=deadline_ms,
             duration_ms=0 if service is None or dot else service.duration_ms,
@@ -149,7 +153,7 @@ class SimTools(_Port):
             result=lambda r: {"ref": r.ref, "data": r.data, "absorbed": r.absorbed},
         )
         reply: ToolReply = await self._fly(call)
-        return reply
+        return replace(reply, data=_copy(reply.data))
 
 
 class SimMemory(_Port):
@@ -171,6 +175,8 @@ class SimMemory(_Port):
 
     async def read(self, id: str, /, *, at: Place = "primary") -> Item | None:
         """The item, or None."""
+        self._in.text(id, "id")
+        self._in.among(at, "at", _PLACES)
         copies: list[Copy] = []
 
         def look(caller: Any, flight: Any) -> tuple[Item | None]:
@@ -194,7 +200,7 @@ class SimMemory(_Port):
             result=result,
         )
         found: tuple[Item | None] = await self._fly(call)
-        return found[0]
+        return None if found[0] is None else _own(found[0])
 
     async def write(
         self,
@@ -208,13 +214,11 @@ class SimMemory(_Port):
         durability: Durability = "local",
     ) -> Version:
         """Writes one item and returns its version."""
-        write = Write(
-            id=id,
-            value=self._data(value, "value"),
-            expect=expect,
-            expires_ms=expires_ms,
-            durability=durability,
+        write = self._in.write(
+            Write(id=id, value=value, expect=expect, expires_ms=expires_ms, durability=durability),
+            "write",
         )
+        self._in.maybe_whole(fence, "fence")
         shown = _write_json(write)
         shown["fence"] = fence
         call = Call(
@@ -236,18 +240,10 @@ class SimMemory(_Port):
         self, writes: Sequence[Write], /, *, fence: int | None = None
     ) -> tuple[Version, ...]:
         """Writes a group in order; it is not atomic."""
-        group = [
-            Write(
-                id=w.id,
-                value=self._data(w.value, "value"),
-                expect=w.expect,
-                expires_ms=w.expires_ms,
-                durability=w.durability,
-            )
-            for w in writes
-        ]
+        group = [self._in.write(w, "writes") for w in writes]
+        self._in.maybe_whole(fence, "fence")
         if not group:
-            raise UsageError("write_many needs at least one write", value=[])
+            self._in.refuse("writes", [], "at least one write")
         shown: list[Json] = [_write_json(w) for w in group]
         quorum = any(w.durability == "quorum" for w in group)
         call = Call(
@@ -265,6 +261,8 @@ class SimMemory(_Port):
 
     async def scan(self, prefix: str, /, *, at: Place = "primary") -> tuple[Item, ...]:
         """All items whose id starts with `prefix`."""
+        self._in.text(prefix, "prefix")
+        self._in.among(at, "at", _PLACES)
         call = Call(
             f="memory.scan",
             value={"prefix": prefix, "at": at},
@@ -278,10 +276,12 @@ class SimMemory(_Port):
             result=lambda items: {"items": [_item_json(i) for i in items]},
         )
         items: tuple[Item, ...] = await self._fly(call)
-        return items
+        return tuple(_own(item) for item in items)
 
     async def erase(self, id: str, /, *, fence: int | None = None) -> None:
         """Removes an item."""
+        self._in.text(id, "id")
+        self._in.maybe_whole(fence, "fence")
 
         def gone(caller: Any, flight: Any) -> bool:
             self._hub.memory.erase(caller, id, fence)
@@ -321,6 +321,8 @@ class SimLeases(_Port):
 
     async def acquire(self, session: str, /, *, ttl_ms: int) -> Lease:
         """Takes, extends or (`ttl_ms` 0) gives up the lease of a session."""
+        self._in.text(session, "session")
+        self._in.whole(ttl_ms, "ttl_ms")
         call = Call(
             f="leases.acquire",
             value={"session": session, "ttl_ms": ttl_ms},
@@ -341,6 +343,11 @@ class SimNetwork(_Port):
         self, method: str, url: str, /, *, body: bytes = b"", deadline_ms: int
     ) -> NetworkReply:
         """One request to the outside."""
+        self._in.text(method, "method")
+        self._in.text(url, "url")
+        self._in.whole(deadline_ms, "deadline_ms")
+        if not isinstance(body, bytes):
+            self._in.refuse("body", body, "bytes")
         call = Call(
             f="network.request",
             value={"method": method, "url": url, "body": body.decode("utf-8", "replace")},
@@ -358,6 +365,8 @@ class SimReport(_Port):
     """What the agent says about itself."""
 
     def _event(self, f: str, value: Json, **fields: Any) -> None:
+        if not self._process.alive:
+            return  # nobody hears the dead
         doing = DOING.get()
         fields.setdefault("session", doing.session)
         self._hub.recorder.add(
@@ -366,20 +375,30 @@ class SimReport(_Port):
 
     def outcome(self, outcome: Outcome, /) -> None:
         """The outcome of a task that the agent finished by itself."""
-        self._hub.supervisor.reported(self._process, outcome)
+        if self._process.alive:
+            self._hub.supervisor.reported(self._process, outcome)
 
     def transition(self, session: str, state: str, why: str, /) -> None:
         """A session moved to another state."""
-        value: dict[str, Json] = {"state": str(state), "why": str(why)}
-        self._event("report.transition", value, session=str(session))
+        value: dict[str, Json] = {
+            "state": self._in.text(state, "state"),
+            "why": self._in.text(why, "why"),
+        }
+        self._event("report.transition", value, session=self._in.text(session, "session"))
 
     def intent(self, tool: str, marker: str, key: str | None, /) -> None:
         """The agent has written down that it will act."""
-        self._event("report.intent", {"tool": str(tool)}, marker=str(marker), key=key)
+        self._event(
+            "report.intent",
+            {"tool": self._in.text(tool, "tool")},
+            marker=self._in.text(marker, "marker"),
+            key=self._in.maybe_text(key, "key"),
+        )
 
     def log(self, text: str, /, **fields: Json) -> None:
         """A line of the agent's log."""
-        self._event("report.log", {"text": str(text), "fields": self._data(fields, "fields")})
+        said = {"text": self._in.text(text, "text"), "fields": self._in.data(fields, "fields")}
+        self._event("report.log", said)
 
 
 class SimWorld:
@@ -401,7 +420,7 @@ class SimWorld:
 
     def marker_of(self, tool: str, args: Mapping[str, Json], /) -> str:
         """The token that makes an action recognisable."""
-        given = _plain(self._hub, dict(args), "args")
+        given = self._hub.inputs.args(args, "args")
         return marker_of(self._hub.spec.contract.tool(tool), given)
 
     @contextmanager
@@ -415,10 +434,10 @@ class SimWorld:
             DOING.reset(token)
 
 
-def _plain(hub: Hub, value: object, where: str) -> Any:
-    try:
-        return plain(value, where=where)
-    except UsageError as error:
-        text = f"the agent passed something to the world that cannot be recorded: {error}"
-        hub.broke.append(text)
-        raise AgentBroke(text) from error
+def _copy(value: Json) -> Any:
+    """The agent's own copy of what a service or the record also holds."""
+    return plain(value, where="reply")
+
+
+def _own(item: Item) -> Item:
+    return replace(item, value=_copy(item.value))

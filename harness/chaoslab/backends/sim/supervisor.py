@@ -17,15 +17,14 @@ from typing import Any
 from chaoslab.adapters import AgentSource
 from chaoslab.backends.sim.hub import DOING, Doing, Hub, Process
 from chaoslab.backends.sim.loop import CURRENT
+from chaoslab.backends.sim.outcomes import outcome_json, place
 from chaoslab.backends.sim.ports import SimWorld
-from chaoslab.core.errors import AgentBroke, ChaosError
-from chaoslab.core.errors import UsageError as _Usage
+from chaoslab.core.errors import AgentBroke, ChaosError, shown
 from chaoslab.core.jsons import Json, plain
-from chaoslab.world.api import STATUSES, Claim, Outcome, Releasable, Resumable, Task
+from chaoslab.world.api import Outcome, Releasable, Resumable, Task
 from chaoslab.world.errors import WorldError
 
 _AGAIN_MS = 1_000
-_DELIVERIES_MAX = 60
 _BOOTS_MAX = 10
 _BEGIN_MS = 5_000
 
@@ -108,7 +107,17 @@ class Supervisor:
         resumes = self.hub.spec.contract.resume == "self"
         if fresh or not resumes or not isinstance(process.agent, Resumable):
             return []
-        return [str(t) for t in await process.agent.recover()]
+        named = await process.agent.recover()
+        if not isinstance(named, (list, tuple, set, frozenset)) or not all(
+            isinstance(t, str) for t in named
+        ):
+            text = (
+                f"the agent's recover() returned no list of task ids: {shown(named)} "
+                f"({self._source.name})"
+            )
+            self.hub.broke.append(text)
+            raise AgentBroke(text)
+        return sorted(named)
 
     def _booted(self, process: Process, named: Any, error: BaseException | None) -> None:
         if error is not None:
@@ -279,16 +288,16 @@ class Supervisor:
             work.waiting = work.outcome is None
             return
         work.waiting = False
-        if work.deliveries >= _DELIVERIES_MAX:
-            return
         process = serving[(work.number + work.deliveries) % len(serving)]
         work.deliveries += 1
-        task = replace(work.task, delivery=work.deliveries)
+        # Copies: what an agent does to its task reaches neither the record nor the next delivery.
+        own: Any = plain(work.task.data, where="data")
+        task = replace(work.task, delivery=work.deliveries, data=own)
         value: dict[str, Json] = {
             "tenant": task.tenant,
             "delivery": task.delivery,
             "prompt": task.prompt,
-            "data": dict(task.data),
+            "data": plain(work.task.data, where="data"),
             "deadline_ms": task.deadline_ms,
         }
         self.hub.recorder.add(
@@ -473,41 +482,3 @@ class Supervisor:
 
 
 NOBODY_TASK = Doing()
-
-
-def place(error: BaseException, /) -> str:
-    """`file:line` where an error was raised, the agent's own frame if there is one."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if "chaoslab/backends" not in f.filename.replace("\\", "/")]
-    last = (own or frames or [None])[-1]  # type: ignore[list-item]
-    return f"{last.filename}:{last.lineno}" if last else "nowhere"
-
-
-def outcome_json(outcome: Any, /) -> dict[str, Json]:
-    """An outcome as the record keeps it. AgentBroke where it is no outcome."""
-    if not isinstance(outcome, Outcome):
-        raise AgentBroke(
-            "the agent's handler did not return an Outcome",
-            value=outcome,
-            allowed="chaoslab.world.Outcome",
-            hint="return Outcome(task=task.id, status=...)",
-        )
-    if outcome.status not in STATUSES:
-        raise AgentBroke(
-            "an outcome has an unknown status", value=outcome.status, allowed=", ".join(STATUSES)
-        )
-    claims: list[Json] = []
-    for claim in outcome.claims:
-        if not isinstance(claim, Claim):
-            raise AgentBroke("a claim is not a Claim", value=claim)
-        claims.append({"tool": str(claim.tool), "marker": str(claim.marker), "ref": claim.ref})
-    try:
-        answer = plain(outcome.answer, where="answer")
-    except _Usage as error:
-        raise AgentBroke(f"an outcome's answer cannot be recorded: {error}") from error
-    return {
-        "status": outcome.status,
-        "answer": answer,
-        "claims": claims,
-        "reason": str(outcome.reason),
-    }

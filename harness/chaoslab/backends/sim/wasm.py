@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from chaoslab.backends.sim.flight import Call, Flight
+from chaoslab.backends.sim.flight import Call, Flight, fly
 from chaoslab.backends.sim.hub import Hub, Process
 from chaoslab.contract import marker_of
 from chaoslab.core.errors import UsageError
@@ -80,6 +80,10 @@ class SimInstance:
 
     async def call(self, export: str, data: bytes, /, *, fuel: int) -> bytes:
         """Calls an export. `Trapped`: it may have committed before it died."""
+        self._hub.inputs.text(export, "export")
+        self._hub.inputs.whole(fuel, "fuel")
+        if not isinstance(data, bytes):
+            self._hub.inputs.refuse("data", data, "bytes")
         args = _as_json(data)
         key = args.get("key") if isinstance(args, Mapping) else None
         marker = ""
@@ -97,7 +101,7 @@ class SimInstance:
             commit=lambda caller, flight: self._run(caller, flight, export, data, fuel),
             result=lambda output: {"instance": self.id, "output": _as_json(output)},
         )
-        output: bytes = await Flight(self._hub, self._process, call).fly()
+        output: bytes = await fly(self._hub, self._process, call)
         return output
 
     def _run(self, caller: Caller, flight: Flight, export: str, data: bytes, fuel: int) -> bytes:
@@ -148,6 +152,7 @@ class SimWasm:
 
     async def instantiate(self, module: str, /) -> SimInstance:
         """A fresh instance of a module."""
+        self._hub.inputs.text(module, "module")
         services = self._hub.spec.workload.services.values()
         known = {s.wasm for s in services if s.wasm}
         build = self._hub.spec.scenario.workload.wasm.get(module, "abort")
@@ -172,7 +177,7 @@ class SimWasm:
             commit=make,
             result=lambda made: {"instance": made.id, "module": module, "build": build},
         )
-        instance: SimInstance = await Flight(self._hub, self._process, call).fly()
+        instance: SimInstance = await fly(self._hub, self._process, call)
         return instance
 
 
