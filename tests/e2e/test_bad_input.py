@@ -48,7 +48,7 @@ BROKEN_AGENTS = [
         ["Thread.start", "mine.py:7", "backend of real processes"],
     ),
     ("exits", HANDLE.format("import os; os._exit(3)"), 4, ["code 3"]),
-    ("sys.exit", HANDLE.format("import sys; sys.exit(3)"), 4, ["code 3"]),
+    ("sys.exit", HANDLE.format("import sys; sys.exit(3)"), 4, ["SystemExit(3)"]),
 ]
 
 

@@ -160,7 +160,10 @@ def _enter(folder: str) -> None:
         _BEFORE.update(sys.modules)
     for name, module in list(sys.modules.items()):
         origin = getattr(module, "__file__", None)
-        if name not in _BEFORE and origin and str(origin).startswith((*_CURRENT, folder)):
+        if name in _BEFORE or not origin or not str(origin).startswith((*_CURRENT, folder)):
+            continue
+        # A virtual environment often stands below; what is installed there is not the agent's.
+        if "site-packages" not in origin and "dist-packages" not in origin:
             del sys.modules[name]
     while _CURRENT:
         old = _CURRENT.pop()

@@ -216,9 +216,7 @@ def test_a_library_installed_below_the_adapter_is_not_imported_again(
     folder.mkdir(parents=True)
     name = f"bench_extension_{len(library)}"
     (folder / f"{name}.py").write_text(
-        "import sys\n"
-        f"assert not hasattr(sys, {name!r}), 'loaded twice'\n"
-        f"sys.{name} = True\n"
+        f"import sys\nassert not hasattr(sys, {name!r}), 'loaded twice'\nsys.{name} = True\n"
     )
     monkeypatch.syspath_prepend(str(folder))
     body = f"""

@@ -59,7 +59,9 @@ def simulate(spec: ExecutionSpec, writer: Writer, /) -> ExecutionEnd:
             _final(hub, supervisor)
         finally:
             hub.close()
-    return _end(hub, supervisor, writer, leaks)
+    end = _end(hub, supervisor, writer, leaks)
+    hub.sever()
+    return end
 
 
 @contextmanager

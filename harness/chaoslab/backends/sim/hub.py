@@ -231,6 +231,13 @@ class Hub:
         self.held.clear()
         self.loop.close()
 
+    def sever(self) -> None:
+        """Lets go of the record and the services: the immortal tasks of the dead point here."""
+        self.recorder.ops = []
+        self.sites, self.overtaken = {}, {}
+        self.processes = []
+        del self.memory, self.tools, self.model, self.leases, self.network, self.supervisor
+
 
 def regions_jitter(spec: ExecutionSpec) -> int:
     """The unit of a message's extra delay, in ns; a choice adds 0 to 15 of them."""

@@ -38,6 +38,8 @@ class Inputs:
             return plain(value, where=where)
         except UsageError as error:
             self.refuse(str(error))
+        except Exception as error:  # an agent's own types may raise anything when they are read
+            self.refuse(f"{where}, reading it raised {type(error).__name__}")
 
     def text(self, value: object, where: str) -> str:
         """A string that can be written."""

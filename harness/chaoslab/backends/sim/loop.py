@@ -50,6 +50,14 @@ class SimTask(asyncio.Task[Any]):
         return self is other
 
 
+_FOREVER_S = 1e9
+
+
+def _ns(seconds: float) -> int:
+    """Nanoseconds; more than thirty years are for ever."""
+    return round(max(-_FOREVER_S, min(seconds, _FOREVER_S)) * 1e9)
+
+
 class Event:
     """Something that happens at a time; `name` orders what happens at the same time."""
 
@@ -70,7 +78,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self._events: list[tuple[int, int, str, int, Event | asyncio.TimerHandle]] = []
         self._sequence = 0
         self.on_exit: Callable[[SystemExit], None] = lambda leaving: None
-        self.set_task_factory(self._make_task)
+        super().set_task_factory(self._make_task)
         self.set_exception_handler(lambda loop, context: None)
 
     # -- asyncio's side
@@ -88,7 +96,7 @@ class SimLoop(asyncio.BaseEventLoop):
     ) -> asyncio.TimerHandle:
         """A timer of the agent's own; ties are broken by order of creation."""
         timer = asyncio.TimerHandle(when, callback, args, self, context)
-        self._push(max(round(when * 1e9), self.now_ns), 0, "", timer)
+        self._push(max(_ns(when), self.now_ns), 0, "", timer)
         timer._scheduled = True  # type: ignore[attr-defined]
         return timer
 
@@ -101,9 +109,12 @@ class SimLoop(asyncio.BaseEventLoop):
     ) -> asyncio.TimerHandle:
         """A timer relative to now, without float drift."""
         timer = asyncio.TimerHandle(self.time() + delay, callback, args, self, context)
-        self._push(self.now_ns + max(0, round(delay * 1e9)), 0, "", timer)
+        self._push(self.now_ns + max(0, _ns(delay)), 0, "", timer)
         timer._scheduled = True  # type: ignore[attr-defined]
         return timer
+
+    def set_task_factory(self, factory: Any) -> None:
+        """The loop keeps its own factory: without it the order of tasks is lost."""
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Cancelled timers are skipped when their time comes."""

@@ -49,6 +49,7 @@ def outcome_json(outcome: Any, /) -> dict[str, Json]:
         answer = plain(outcome.answer, where="answer")
         reason = plain(str(outcome.reason), where="reason")
         plain(claims, where="claims")
-    except UsageError as error:
-        raise AgentBroke(f"an outcome cannot be recorded: {error}") from error
+    except Exception as error:  # an agent's own types may raise anything when they are read
+        text = str(error) if isinstance(error, UsageError) else type(error).__name__
+        raise AgentBroke(f"an outcome cannot be recorded: {text}") from error
     return {"status": outcome.status, "answer": answer, "claims": claims, "reason": reason}
