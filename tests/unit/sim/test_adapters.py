@@ -167,12 +167,12 @@ def test_agents_of_two_folders_with_a_module_of_the_same_name_do_not_meet(tmp_pa
     for name in ("one", "two"):
         folder = tmp_path / name
         folder.mkdir()
-        (folder / "bench_helper.py").write_text(f"name = {name!r}\n")
+        (folder / "bench_shared.py").write_text(f"name = {name!r}\n")
         body = """
-        import bench_helper
+        import bench_shared
         class Agent(Base):
             async def handle(self, task):
-                self.say(bench_helper.name)
+                self.say(bench_shared.name)
                 return self.done(task)
         """
         said += run(folder, body).logs()

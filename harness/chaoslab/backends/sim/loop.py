@@ -76,9 +76,9 @@ class SimLoop(asyncio.BaseEventLoop):
         super().__init__()
         self.now_ns = 0
         self._events: list[tuple[int, int, str, int, Event | asyncio.TimerHandle]] = []
-        self._sequence = 0
+        self._sequence = 0  # of events
+        self._made = 0  # tasks
         self.on_exit: Callable[[SystemExit], None] = lambda leaving: None
-        super().set_task_factory(self._make_task)
         self.set_exception_handler(lambda loop, context: None)
 
     # -- asyncio's side
@@ -119,23 +119,24 @@ class SimLoop(asyncio.BaseEventLoop):
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Cancelled timers are skipped when their time comes."""
 
-    def _make_task(
+    def create_task(
         self,
-        loop: asyncio.AbstractEventLoop,
         coro: Coroutine[Any, Any, Any] | Generator[Any, None, Any],
+        *,
+        name: object = None,
+        context: contextvars.Context | None = None,
         **options: Any,
     ) -> asyncio.Task[Any]:
-        context = options.get("context")
-        self._sequence += 1
-        if options.get("name") is None:
-            # asyncio's own names count over the life of an interpreter.
-            options["name"] = f"Task-{self._sequence}"
-        task: asyncio.Task[Any] = SimTask(coro, loop=loop, **options)
-        task._number = self._sequence  # type: ignore[attr-defined]
+        """A task that hashes by its number. Its name is a number of this loop's: asyncio's own
+        names count over the life of an interpreter."""
+        self._made += 1
+        task = SimTask(coro, loop=self, context=context)
+        task.set_name(f"Task-{self._made}" if name is None else name)
+        task._number = self._made
         owner = CURRENT.get() if context is None else context.get(CURRENT)
         if owner is not None:
-            task._owner = owner  # type: ignore[attr-defined]
-            owner.tasks[self._sequence] = task
+            task._owner = owner
+            owner.tasks[self._made] = task
             task.add_done_callback(_forget, context=_LAB)
         return task
 
