@@ -110,6 +110,6 @@ class Op:
 
     def get(self, name: str, default: Any = None) -> Any:
         """A field of `value` where that is an object, else `default`."""
-        if isinstance(self.value, Mapping):
+        if type(self.value) is dict or isinstance(self.value, Mapping):
             return self.value.get(name, default)
         return default

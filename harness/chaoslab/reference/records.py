@@ -16,7 +16,7 @@ True
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from chaoslab.world import Claim, Outcome, Status
@@ -59,7 +59,11 @@ class TaskRecord:
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
-        return asdict(self)
+        whole = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        whole["steps"] = [
+            {name: getattr(step, name) for name in step.__dataclass_fields__} for step in self.steps
+        ]
+        return whole
 
     @classmethod
     def from_json(cls, value: Any, /) -> TaskRecord:

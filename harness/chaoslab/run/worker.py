@@ -16,6 +16,7 @@ import resource
 import signal
 import struct
 import sys
+import traceback
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -73,6 +74,11 @@ def execute(
         return _broken(f"the history cannot be written: {error.strerror} ({history})", printed)
     except MemoryError:
         return _broken(f"the agent used more than {MEMORY_MAX_BYTES >> 20} MiB", printed)
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "nowhere"
+        text = f"the lab itself failed: {type(error).__name__}: {error} ({where})"
+        return _broken(text, printed)
     finally:
         sys.stdout, sys.stderr = saved
         _close_quietly(writer)

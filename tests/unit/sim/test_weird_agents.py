@@ -312,3 +312,16 @@ def test_an_agent_that_keeps_the_world_of_its_dead_self_reaches_nothing(tmp_path
     late = [op.f for op in found.end.ops if op.index > kill and op.process == "home-1"]
     assert late == ["tools.pay"]  # the info of the call in flight
     assert found.outcomes() == {"s1-t1": "completed"}
+
+
+@pytest.mark.parametrize("nap", ["0", "1e-9"])
+def test_an_agent_that_spins_instead_of_waiting_is_told_so(tmp_path: Path, nap: str) -> None:
+    found = run(tmp_path, handles(f"while True: await asyncio.sleep({nap})"))
+    assert "spins" in found.end.broke
+    assert not found.named("lab.deadlock")
+
+
+def test_an_agent_cannot_close_the_loop_it_runs_on(tmp_path: Path) -> None:
+    line = "asyncio.get_running_loop().close(); await self.pay(task); return self.done(task)"
+    found = run(tmp_path, handles(line))
+    assert not found.end.broke and found.outcomes() == {"s1-t1": "completed"}

@@ -15,6 +15,7 @@ from chaoslab.backends.api import ExecutionEnd, ExecutionSpec
 from chaoslab.backends.sim.guard import Leaks, guarded
 from chaoslab.backends.sim.hub import MS, Hub
 from chaoslab.backends.sim.loop import SimLoop
+from chaoslab.backends.sim.outcomes import place
 from chaoslab.backends.sim.supervisor import Supervisor
 from chaoslab.contract import Contract, default_contract
 from chaoslab.core.jsons import Json
@@ -23,6 +24,11 @@ from chaoslab.scenario import Workload
 from chaoslab.world.cast import cast_of
 
 _CONVERGE_MS = 600_000
+_IDLE_STEPS_MAX = 300_000
+_SPINS = (
+    "the agent spins: it comes back hundreds of thousands of times without asking the world for anything; "
+    "let it wait for something, or sleep longer"
+)
 _STOP_MS = 10_000
 
 
@@ -51,6 +57,10 @@ def simulate(spec: ExecutionSpec, writer: Writer, /) -> ExecutionEnd:
     loop.on_exit = lambda leaving: hub.broke.append(
         f"the agent wants to end the interpreter: SystemExit({leaving.code!r})"
     )
+    loop.on_error = lambda error: hub.broke.append(
+        f"the lab itself failed: {type(error).__name__}: {error} ({place(error)})"
+    )
+    loop.on_spin = lambda: hub.broke.append(_SPINS)
     with guarded() as leaks, loop.entered(), _no_collector():
         try:
             source.create()  # a first look, so that a bad adapter is an error and not a history
@@ -125,6 +135,11 @@ def _over_budget(hub: Hub) -> bool:
         if hub.recorder.ops[-1].f != "lab.budget":
             value: dict[str, Json] = {"limit": "ops", "value": hub.spec.ops_max}
             hub.recorder.add("event", "lab.budget", value)
+        return True
+    hub.idle_steps = 0 if len(hub.recorder.ops) != hub.seen_ops else hub.idle_steps + 1
+    hub.seen_ops = len(hub.recorder.ops)
+    if hub.idle_steps > _IDLE_STEPS_MAX:
+        hub.broke.append(_SPINS)
         return True
     limit_ms = hub.spec.virtual_ms_max
     if (hub.loop.next_time() or 0) > limit_ms * MS:

@@ -94,6 +94,7 @@ class Hub:
         self.broke: list[str] = []
         self.inputs = Inputs(self.broke)
         self.notes: list[str] = []
+        self.idle_steps, self.seen_ops = 0, 0
         self.supervisor: Supervisor
         self._jitter_ns = regions_jitter(spec)
         self._ships = 0
@@ -229,7 +230,7 @@ class Hub:
             process.flights.clear()
             process.agent = None
         self.held.clear()
-        self.loop.close()
+        self.loop.shut()
 
     def sever(self) -> None:
         """Lets go of the record and the services: the immortal tasks of the dead point here."""

@@ -51,6 +51,8 @@ class SimTask(asyncio.Task[Any]):
 
 
 _FOREVER_S = 1e9
+# So many handles without an event in between: somebody spins instead of waiting.
+_HANDLES_MAX = 300_000
 
 
 def _ns(seconds: float) -> int:
@@ -79,7 +81,9 @@ class SimLoop(asyncio.BaseEventLoop):
         self._sequence = 0  # of events
         self._made = 0  # tasks
         self.on_exit: Callable[[SystemExit], None] = lambda leaving: None
-        self.set_exception_handler(lambda loop, context: None)
+        self.on_error: Callable[[BaseException], None] = lambda error: None
+        self.on_spin: Callable[[], None] = lambda: None
+        self.set_exception_handler(self._unhandled)
 
     # -- asyncio's side
 
@@ -112,6 +116,21 @@ class SimLoop(asyncio.BaseEventLoop):
         self._push(self.now_ns + max(0, _ns(delay)), 0, "", timer)
         timer._scheduled = True  # type: ignore[attr-defined]
         return timer
+
+    @staticmethod
+    def _unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Errors that an agent lets drop are its own affair; those of the lab are not."""
+        error, handle = context.get("exception"), context.get("handle")
+        if error is not None and handle is not None and handle._context.get(CURRENT) is None:
+            assert isinstance(loop, SimLoop)
+            loop.on_error(error)
+
+    def close(self) -> None:
+        """An agent cannot end the loop that it runs on; see `shut`."""
+
+    def shut(self) -> None:
+        """Ends the loop for good."""
+        super().close()
 
     def set_task_factory(self, factory: Any) -> None:
         """The loop keeps its own factory: without it the order of tasks is lost."""
@@ -169,8 +188,14 @@ class SimLoop(asyncio.BaseEventLoop):
     def drain(self) -> None:
         """Runs ready handles, first in, first out, until none is left."""
         ready = self._ready  # type: ignore[attr-defined]
+        left = _HANDLES_MAX
         while ready:
             handle = ready.popleft()
+            left -= 1
+            if left < 0:
+                ready.clear()
+                self.on_spin()
+                return
             if handle._cancelled:
                 continue
             owner = handle._context.get(CURRENT)

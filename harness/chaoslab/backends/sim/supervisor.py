@@ -226,7 +226,8 @@ class Supervisor:
 
     def _give_up(self, region: str, processes: list[Process]) -> None:
         others = [n for n, c in self.hub.memory.copies.items() if n != region and c.up and c.linked]
-        if region == self.home and others:
+        healthy = any(p.serving for p in self._living(region) if p not in processes)
+        if region == self.home and others and not healthy:
             self._promote(others[0])
         elif not self._usable(region):
             self.hub.memory.drop(region)
