@@ -26,8 +26,8 @@ from chaoslab.world.cast import cast_of
 _CONVERGE_MS = 600_000
 _IDLE_STEPS_MAX = 300_000
 _SPINS = (
-    "the agent spins: it comes back hundreds of thousands of times without asking the world for anything; "
-    "let it wait for something, or sleep longer"
+    "the agent spins: it comes back hundreds of thousands of times without asking the world for "
+    "anything; let it wait for something, or sleep longer"
 )
 _STOP_MS = 10_000
 

@@ -426,6 +426,7 @@ class Flight:
         self.done = True
         if self._timer is not None:
             self._timer.cancelled = True
+            self._timer = None  # a cycle less for the collector
         self.process.flights.pop(self.index, None)
         if error is None:
             self._record("ok", self.call.result(reply), self.index)

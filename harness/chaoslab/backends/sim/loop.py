@@ -40,8 +40,11 @@ CURRENT: contextvars.ContextVar[Incarnation | None] = contextvars.ContextVar(
 class SimTask(asyncio.Task[Any]):
     """A task whose hash is its number, so that sets of tasks iterate alike everywhere."""
 
-    _number: int = 0
     _owner: Incarnation | None = None
+
+    def __init__(self, number: int, coro: Any, **options: Any) -> None:
+        self._number = number  # before asyncio puts the task into a set of its own
+        super().__init__(coro, **options)
 
     def __hash__(self) -> int:
         return self._number
@@ -149,9 +152,8 @@ class SimLoop(asyncio.BaseEventLoop):
         """A task that hashes by its number. Its name is a number of this loop's: asyncio's own
         names count over the life of an interpreter."""
         self._made += 1
-        task = SimTask(coro, loop=self, context=context)
+        task = SimTask(self._made, coro, loop=self, context=context)
         task.set_name(f"Task-{self._made}" if name is None else name)
-        task._number = self._made
         owner = CURRENT.get() if context is None else context.get(CURRENT)
         if owner is not None:
             task._owner = owner
