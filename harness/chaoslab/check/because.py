@@ -102,6 +102,11 @@ def _gather(view: View, violation: Violation) -> dict[int, int]:
                 add((answer,), _END)
         if view[call].f.startswith("tools."):
             add(view.commits(call), _ANSWER)
+    for op in _missing_action(view, violation):
+        calls.add(op.index)
+        add((op,), _CAUSE)
+        add((s for s in strikes if s.call == op.index), _CAUSE)
+        add((a for a in (view.completion(op.index),) if a is not None), _ANSWER)
     first, last = witness[0].index, witness[-1].index
     if calls:
         first = min(first, *calls)
@@ -117,9 +122,21 @@ def _gather(view: View, violation: Violation) -> dict[int, int]:
     return ranks
 
 
+def _missing_action(view: View, violation: Violation) -> list[Op]:
+    """The requests for an action that never happened: only they can show where it was lost."""
+    tool = violation.tool
+    if not tool or not violation.subject.startswith(f"{tool} "):
+        return []
+    entry = view.operations().get((tool, violation.subject[len(tool) + 1 :]))
+    return entry.attempts[-2:] if entry is not None and not entry.commits else []
+
+
 def _whole_task(view: View, ranks: dict[int, int], task: str) -> None:
     """Where one entry is the whole proof: how its task began, what struck it, how it went on."""
-    own = [op for op in view if op.task == task]
+    # What is said a line later anyway, and the housekeeping around it, is no part of the story.
+    own = [
+        op for op in view if op.task == task and op.f not in ("report.outcome", "leases.acquire")
+    ]
     for op in own:
         if op.f in ("task.submit", "nemesis.strike", "task.raised"):
             ranks.setdefault(op.index, _LIFE)

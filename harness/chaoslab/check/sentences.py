@@ -210,6 +210,8 @@ def _outcome(op: Op) -> str:
         if isinstance(c, Mapping)
     ]
     late = " (a second report, not counted)" if op.get("counted") is False else ""
+    if op.get("status") == "deferred":
+        late = " (it will be handed out again)"
     text = f"{_agent(op)} reports {op.task} as {op.get('status', '?')}{late}"
     return f"{text}, claiming {', '.join(claims[:3])}" if claims else text
 
