@@ -110,8 +110,8 @@ def executions() -> None:
         cost = ran * 1000 / ops
         first = first or cost
         say(
-            f"{sessions:>9} {tasks:>6} {ops:>9} {ran:>9.1f} {1000 / (ran + judged):>8.1f} {cost:>9.1f} "
-            f"{cost / first:>9.2f} {ops * 1000 / judged:>17,.0f}"
+            f"{sessions:>9} {tasks:>6} {ops:>9} {ran:>9.1f} {1000 / (ran + judged):>8.1f} "
+            f"{cost:>9.1f} {cost / first:>9.2f} {ops * 1000 / judged:>17,.0f}"
         )
 
 
