@@ -101,6 +101,11 @@ def test_resume_without_a_campaign_says_so(chaoslab: Run) -> None:
     assert done.returncode == 2 and "run without --resume" in done.stderr
 
 
+def hears_ctrl_c() -> None:
+    """A background job is started with Ctrl-C ignored; a person's terminal is not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_campaign_loses_no_finished_run(
     chaoslab: Run, here: Path, how: signal.Signals
@@ -108,7 +113,12 @@ def test_an_interrupted_campaign_loses_no_finished_run(
     seeds = [x for n in range(40) for x in ("--seed", str(n))]
     command = [sys.executable, "-m", "chaoslab", "run", SCENARIO, *seeds, "--jobs", "2"]
     with subprocess.Popen(
-        command, cwd=here, env=environment(), stdout=subprocess.PIPE, text=True
+        command,
+        cwd=here,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=hears_ctrl_c,
     ) as process:
         assert process.stdout is not None
         for _ in range(3):
@@ -195,3 +205,15 @@ def test_list_doctor_and_explain_work(chaoslab: Run) -> None:
     assert "duplicate-effect" in chaoslab("explain", "effects.delivery").stdout
     wrong = chaoslab("explain", "effects")
     assert wrong.returncode == 2 and "effects.delivery" in wrong.stderr
+
+
+def test_the_contract_beside_the_agent_counts_from_anywhere(
+    chaoslab: Run, here: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    project = tmp_path_factory.mktemp("project")
+    (project / "mine.py").write_text((AGENTS / "plain.py").read_text())
+    (project / "chaoslab.toml").write_text('format = 1\nname = "of the project"\n')
+    (here / "chaoslab.toml").write_text('format = 1\nname = "of the folder"\n')
+    agent = f"{project}/mine.py:make_agent"
+    chaoslab("run", "concurrent-2", "--seed", "0", "--agent", agent)
+    assert results(here)["runs"][0]["contract"] == "of the project"

@@ -118,7 +118,8 @@ def find_contract(
     """The contract of an agent, and its table.
 
     First the one that was named, then `<agent>.toml` beside the agent's file, then, for agents
-    that ship with the package, the reference agent's, then chaoslab.toml or [tool.chaoslab] here.
+    that ship with the package, the reference agent's, then chaoslab.toml beside the agent's file,
+    then chaoslab.toml or [tool.chaoslab] here.
     Without any, the default, which promises least.
     """
     if given is not None:
@@ -142,6 +143,8 @@ def _contract_places(adapter: Path | None, agent: str) -> Iterator[Path]:
     )
     if packaged:
         yield resource_path(REFERENCE_CONTRACT)
+    if adapter is not None:
+        yield adapter.parent / "chaoslab.toml"
     yield Path("chaoslab.toml")
     yield Path("pyproject.toml")
 
