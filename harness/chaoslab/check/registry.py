@@ -4,16 +4,14 @@
 ('effects.delivery', 'recovery is quick enough')
 >>> from chaoslab.check.model import Evidence
 >>> from chaoslab.contract import Contract, Limits
->>> from chaoslab.history import View
+from chaoslab.history import View
 >>> judge(Evidence(history=View([]), contract=Contract(), limits=Limits())).verdict
 'unknown'
 """
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -32,6 +30,7 @@ from chaoslab.check import (
 )
 from chaoslab.check.model import Capability, Checker, Evidence, Finding, Verdict, Violation, Where
 from chaoslab.check.texts import TEXTS
+from chaoslab.core import collector
 
 CHECKS: Final[tuple[Checker, ...]] = (
     effects.CHECK,
@@ -98,7 +97,7 @@ def judge(
 
     `where` is stamped on every violation: "control" for a judgement of the fault-free execution.
     """
-    with _collector_paused():
+    with collector.paused():
         findings = [_asked(check, evidence) for check in checks]
     if where != "fault":
         findings = [
@@ -122,19 +121,6 @@ def overall(verdicts: Iterable[Verdict], /) -> Verdict:
         if verdict in seen:
             return verdict
     return "unknown"
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Checks make many small values and no cycles; on a long history the cyclic collector would
-    walk all of it again and again, for a third of the time, and find nothing."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _asked(check: Checker, evidence: Evidence) -> Finding:

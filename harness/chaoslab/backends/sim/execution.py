@@ -5,9 +5,6 @@ tasks ▸ faults strike ▸ settled or out of time ▸ heal ▸ settled ▸ ling
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 from chaoslab.adapters import AgentSource
@@ -18,6 +15,7 @@ from chaoslab.backends.sim.loop import SimLoop
 from chaoslab.backends.sim.outcomes import place
 from chaoslab.backends.sim.supervisor import Supervisor
 from chaoslab.contract import Contract, default_contract
+from chaoslab.core import collector
 from chaoslab.core.jsons import Json
 from chaoslab.history import Writer
 from chaoslab.scenario import Workload
@@ -61,7 +59,7 @@ def simulate(spec: ExecutionSpec, writer: Writer, /) -> ExecutionEnd:
         f"the lab itself failed: {type(error).__name__}: {error} ({place(error)})"
     )
     loop.on_spin = lambda: hub.broke.append(_SPINS)
-    with guarded() as leaks, loop.entered(), _no_collector():
+    with guarded() as leaks, loop.entered(), collector.paused():
         try:
             source.create()  # a first look, so that a bad adapter is an error and not a history
             supervisor.boot()
@@ -72,19 +70,6 @@ def simulate(spec: ExecutionSpec, writer: Writer, /) -> ExecutionEnd:
     end = _end(hub, supervisor, writer, leaks)
     hub.sever()
     return end
-
-
-@contextmanager
-def _no_collector() -> Iterator[None]:
-    """Keeps the cycle collector out: what it finalizes, and when, is no function of the seed, and
-    on a long history it would take a third of the time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _drive(hub: Hub, supervisor: Supervisor) -> None:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from chaoslab.backends.api import ExecutionSpec
 from chaoslab.backends.sim.choices import Choices
@@ -25,10 +25,6 @@ from chaoslab.world.memory import Copy, MemoryService, Row
 from chaoslab.world.model import ModelService
 from chaoslab.world.network import NetworkService
 from chaoslab.world.tools import ToolService
-
-if TYPE_CHECKING:
-    from chaoslab.backends.sim.flight import Flight
-    from chaoslab.backends.sim.supervisor import Supervisor
 
 MS = 1_000_000
 
@@ -46,6 +42,38 @@ NOBODY = Doing()
 DOING: ContextVar[Doing] = ContextVar("chaoslab_doing", default=NOBODY)
 
 
+class InFlight(Protocol):
+    """A call that is on its way; see `flight`."""
+
+    def killed(self) -> None:
+        """Its process died."""
+        ...
+
+
+class Keeper(Protocol):
+    """Who decides what becomes of processes, regions and tasks; see `supervisor`."""
+
+    def lost(self, process: Process) -> None:
+        """A process died."""
+        ...
+
+    def suspect_later(self, process: Process) -> None:
+        """A process stands still."""
+        ...
+
+    def region_down(self, region: str, for_ms: int | None) -> None:
+        """Everything in a region dies."""
+        ...
+
+    def region_cut(self, region: str, for_ms: int | None) -> None:
+        """A region loses its link."""
+        ...
+
+    def reported(self, process: Process, outcome: Any) -> None:
+        """The agent reports an outcome on its own account."""
+        ...
+
+
 @dataclass(slots=True, eq=False)
 class Process:
     """One incarnation of the agent."""
@@ -56,7 +84,7 @@ class Process:
     alive: bool = True
     parked: list[asyncio.Handle] | None = None
     tasks: dict[int, asyncio.Task[Any]] = field(default_factory=dict)
-    flights: dict[int, Flight] = field(default_factory=dict)
+    flights: dict[int, InFlight] = field(default_factory=dict)
     agent: Any = None
     ready: bool = False
     suspected: bool = False
@@ -95,7 +123,7 @@ class Hub:
         self.inputs = Inputs(self.broke)
         self.notes: list[str] = []
         self.idle_steps, self.seen_ops = 0, 0
-        self.supervisor: Supervisor
+        self.supervisor: Keeper
         self._jitter_ns = regions_jitter(spec)
         self._ships = 0
 
