@@ -4,7 +4,7 @@
 ('effects.delivery', 'recovery is quick enough')
 >>> from chaoslab.check.model import Evidence
 >>> from chaoslab.contract import Contract, Limits
-from chaoslab.history import View
+>>> from chaoslab.history import View
 >>> judge(Evidence(history=View([]), contract=Contract(), limits=Limits())).verdict
 'unknown'
 """
