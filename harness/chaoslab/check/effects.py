@@ -125,7 +125,7 @@ def _anomaly(facts: Facts, tool: ToolContract, first: Effect, second: Effect) ->
     if first.task != second.task and first.task and second.task:
         return "repeated-across-tasks"
     keys = (_key(one, first), _key(two, second))
-    if None not in keys:
+    if None not in keys and tool.keys:
         return "key-changed" if keys[0] != keys[1] else "key-forgotten"
     if tool.keys:
         return "key-absent"

@@ -68,6 +68,8 @@ def _run(evidence: Evidence) -> Finding:
         if op.type == "ok":
             for seen in _seen(facts, op):
                 known.note(op, *seen, read=True)
+            if op.f == "memory.read" and op.get("version") is None:
+                known.latest[op.process, op.task, op.marker] = op.index  # it saw that none is there
             continue
         id, version = str(op.get("id", "")), _version(op.get("version"))
         over = _version(op.get("over"))
@@ -131,7 +133,19 @@ def _lost(facts: Facts, known: _Known, earlier: Op, op: Op, id: str, over: _Vers
             return False
     if known.knew(op, id, over, asked.index if asked is not None else op.index):
         return False
-    return canonical(earlier.get("value")) != canonical(op.get("value"))
+    # The same value again loses nothing, unless it may have been counted up from an older state: a
+    # counter that two writers set to 1 has lost one of them.
+    if canonical(earlier.get("value")) != canonical(op.get("value")):
+        return True
+    return (op.process, op.task, id) in known.latest and _holds_number(op.get("value"))
+
+
+def _holds_number(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(_holds_number(v) for v in value.values())
+    if isinstance(value, list):
+        return any(_holds_number(v) for v in value)
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _violation(known: _Known, earlier: Op, op: Op, id: str) -> Violation:

@@ -60,7 +60,7 @@ def _run(evidence: Evidence) -> Finding:
             waiting = True  # what is claimed may still be on its way in a record cut short
         else:
             found += false
-        if task.status == "completed" and claims:
+        if task.status in ("completed", "failed") and claims:
             found += _not_claimed(evidence.contract, task.outcome, claims, own)
         elif task.status == "failed" and not claims:
             found += _failed(facts, task, task.outcome, own, uses_claims)

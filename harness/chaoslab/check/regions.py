@@ -69,6 +69,14 @@ def _fenced(evidence: Evidence) -> Finding:
             continue
         looked_at += 1
         grant = granted.get(fence)
+        if (
+            evidence.contract.fencing
+            and (op.session, op.process) in held
+            and (grant is None or str(grant.get("session", "")) != op.session)
+        ):
+            # The fence of another lease protects this session as little as none.
+            found += _unfenced(op, newest[op.session], held[op.session, op.process])
+            continue
         session = str(grant.get("session", "")) if grant is not None else op.session
         place = (session, str(op.get("region") or ""))
         seen = accepted.get(place)
@@ -122,8 +130,8 @@ def _unfenced(op: Op, newest: Op, own: int) -> list[Violation]:
             check=FENCED_ID,
             code="unfenced-write",
             subject=op.session,
-            explanation=f"{op.process} wrote {op.get('id')} without a fence after {op.session} "
-            f"had gone to {_holder(newest)}",
+            explanation=f"{op.process} wrote {op.get('id')} without a fence of {op.session}, "
+            f"which had gone to {_holder(newest)}",
             witness=indexes(newest.index, op.index),
         )
     ]

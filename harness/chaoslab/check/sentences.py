@@ -129,7 +129,7 @@ def _invoke(op: Op, before: Sequence[Op]) -> str:
 def _key(op: Op, before: Sequence[Op]) -> str:
     if op.key is None:
         return "without a key"
-    shown = op.key if len(op.key) <= 24 else f"{op.key[:23]}…"
+    shown = op.key if len(op.key) <= 24 else f"{op.key[:12]}…{op.key[-9:]}"
     earlier = [b for b in before if b.type == "invoke" and b.f == op.f]
     same = [b for b in earlier if b.marker == op.marker and b.key is not None]
     if not same:

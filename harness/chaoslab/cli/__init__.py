@@ -1,5 +1,22 @@
-"""The `chaoslab` command."""
+"""The `chaoslab` command.
 
-from chaoslab.cli.main import main
+What it needs is imported inside, so that Ctrl-C while it loads ends as Ctrl-C does later.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit code."""
+    try:
+        from chaoslab.cli.main import main as run  # noqa: PLC0415
+    except KeyboardInterrupt:
+        sys.stderr.write("chaoslab: interrupted; nothing has run\n")
+        return 130
+    return run(argv)
+
 
 __all__ = ["main"]

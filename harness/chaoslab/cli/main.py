@@ -34,18 +34,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain(f"chaoslab: {error}")
         return error.exit_code
     except KeyboardInterrupt:
-        _complain("chaoslab: interrupted; finished runs are kept, go on with --resume")
+        _complain(
+            "chaoslab: interrupted; finished runs are kept, go on with --resume "
+            "(make chaos RESUME=1)"
+        )
         return 130
-    except BrokenPipeError:
-        # Whoever read the output has seen enough; the interpreter must not try to flush it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as error:
+        _silence_stdout()
+        _complain(f"chaoslab: the output cannot be written: {error.strerror}")
+        return 4
+
+
+class _Console(Console):
+    """A console whose reader may leave: then the work goes on, and the exit code is true."""
+
+    def on_broken_pipe(self) -> None:
+        """`chaoslab … | head` has seen enough."""
+        self.quiet = True
+        _silence_stdout()
+
+
+def _silence_stdout() -> None:
+    """Nothing more can be written; the interpreter must not try to flush what is left."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _console() -> Console:
     if sys.stdout.isatty():
-        return Console()
-    return Console(width=_PLAIN_WIDTH, no_color=True, highlight=False)
+        return _Console()
+    return _Console(width=_PLAIN_WIDTH, no_color=True, highlight=False)
 
 
 def _complain(text: str) -> None:

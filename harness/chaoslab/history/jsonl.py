@@ -70,7 +70,12 @@ class Stored:
 
 def read(path: Path, /) -> Stored:
     """Reads a history. FormatError where it is none, is damaged, or of another major version."""
-    lines = path.read_bytes().split(b"\n")
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise FormatError(
+            f"{path} cannot be read: {error.strerror}", hint="run the scenario again"
+        ) from None
     torn = lines[-1] != b""
     if not lines[0]:
         raise FormatError(f"{path} is empty", hint="run the scenario again")

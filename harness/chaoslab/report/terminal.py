@@ -39,12 +39,11 @@ def table_of(runs: Sequence[Mapping[str, Any]], /) -> Table:
         name = first["scenario"]
         if first["role"] == "negative-control":
             name = f"planted: {short_agent(first['agent'])} in {name.rpartition('/')[2]}"
-        word = _worst(group)
+        word, told = _worst(group), _told(group)
         recoveries = [r["recovery_ms"] for r in group if r["recovery_ms"] is not None]
-        seeds = f" ×{len(group)}" if len(group) > 1 else ""
         table.add_row(
             Text(name),
-            Text(word + seeds, style=_STYLES.get(word, "")),
+            Text(told, style=_STYLES.get(word, "")),
             f"{_sum(group, 'planned')}/{_sum(group, 'fired')}",
             str(max(r["attempts_max"] for r in group)),
             time_words(max(recoveries) if recoveries else None),
@@ -67,6 +66,15 @@ def _worst(group: Sequence[Mapping[str, Any]]) -> str:
     if words <= {"bug found", "BUG MISSED"} and "bug found" in words:
         return "bug found"  # one of its seeds shows it
     return min(words, key=order.index)
+
+
+def _told(group: Sequence[Mapping[str, Any]]) -> str:
+    """The verdicts of a group: `held ×2`, or `broken ×1, held ×3`."""
+    words = [verdict_word(r) for r in group]
+    kinds = sorted(set(words), key=list(_STYLES)[::-1].index)
+    if len(words) == 1:
+        return words[0]
+    return ", ".join(f"{kind} ×{words.count(kind)}" for kind in kinds)
 
 
 def _sum(group: Sequence[Mapping[str, Any]], key: str) -> int:
@@ -92,6 +100,7 @@ def reasons(runs: Sequence[Mapping[str, Any]], folder: str, /) -> list[str]:
     """A paragraph for each different thing that did not hold: one bug, one paragraph."""
     out: list[str] = []
     seen: dict[str, int] = {}
+    idle: dict[str, list[str]] = {}
     for run in runs:
         if run["role"] == "negative-control" and run["caught"]:
             continue
@@ -110,12 +119,14 @@ def reasons(runs: Sequence[Mapping[str, Any]], folder: str, /) -> list[str]:
                 "addresses or state from an earlier execution."
             )
         if run["vacuous"]:
-            out.append(f"UNPROVEN  {name}\n  {run['vacuous']}")
+            idle.setdefault(run["vacuous"], []).append(f"{run['scenario']} seed {run['seed']}")
         for violation in run["violations"]:
             mark = violation["fingerprint"]
             seen[mark] = seen.get(mark, 0) + 1
             if seen[mark] == 1 and len(seen) <= _SHOWN_MAX * 4:
                 out.append(_violation(violation, name, replay))
+    for why, names in idle.items():
+        out.append(f"UNPROVEN  {', '.join(names)}\n  {why}")
     repeated = sum(n - 1 for n in seen.values())
     if repeated:
         out.append(f"The same bugs were seen {repeated} more time(s); results.json has them all.")

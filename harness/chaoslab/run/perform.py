@@ -8,6 +8,7 @@ is compared with.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -173,7 +174,10 @@ def vacuity(record: RunRecord, view: View, /) -> str:
     """Why a run proves nothing, in words; "" where it does."""
     planned, fired = record.faults["planned"], record.faults["fired"]
     if fired < planned:
-        return f"{planned - fired} of {planned} planned faults never struck"
+        hit = {op.get("fault") for op in view.named("nemesis.strike")}
+        missed = [f for n, f in enumerate(record.spec.scenario.faults) if n not in hit]
+        words = "; ".join(f.where() for f in missed) or "some of its sites"
+        return f"never struck: {words} (the agent made no such call)"
     if not any(op.type == "commit" and op.f.startswith("tools.") for op in view):
         return "no effect was committed"
     if not view.named("task.submit"):
@@ -187,5 +191,19 @@ def difference(one: Stored, other: Stored, /) -> str:
         return ""
     for left, right in zip(one.ops, other.ops, strict=False):
         if left != right:
-            return f"entry {left.index}: {left.line()[:300]} became {right.line()[:300]}"
+            return f"entry {left.index} ({left.f}): {_fields(left.to_json(), right.to_json())}"
     return f"one execution has {len(one.ops)} entries, the other {len(other.ops)}"
+
+
+def _fields(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """The fields in which two entries differ, the innermost names, with both values."""
+    told = []
+    for name in sorted(one.keys() | other.keys()):
+        left, right = one.get(name), other.get(name)
+        if left == right:
+            continue
+        if isinstance(left, Mapping) and isinstance(right, Mapping):
+            told.append(f"{name}: {_fields(left, right)}")
+        else:
+            told.append(f"{name} was {str(left)[:120]} and is {str(right)[:120]}")
+    return "; ".join(told[:4])

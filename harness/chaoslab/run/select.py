@@ -168,7 +168,21 @@ def specs_for(
         specs += _specs(path, scenario, agent, contract, seeds, "")
     if problems:
         raise ScenarioError("\n".join(problems))
-    return specs
+    return _unique(specs)
+
+
+def _unique(specs: list[RunSpec]) -> list[RunSpec]:
+    """Each run once; two different files under one name are refused."""
+    out: dict[str, RunSpec] = {}
+    for spec in specs:
+        other = out.setdefault(spec.id, spec)
+        if other.scenario_text != spec.scenario_text:
+            raise ScenarioError(
+                "two different files say that they are the same scenario",
+                value=spec.scenario.id,
+                hint="give one of them another name",
+            )
+    return list(out.values())
 
 
 def _specs(

@@ -201,7 +201,14 @@ class Workers:
         try:
             return self._idle[group].get_nowait()
         except queue.Empty:
-            worker = Worker(group, self.watchdog_ms)
+            try:
+                worker = Worker(group, self.watchdog_ms)
+            except OSError as error:
+                raise LabError(
+                    f"a worker interpreter cannot be started: {error.strerror}",
+                    value=sys.executable,
+                    hint="chaoslab doctor",
+                ) from None
             with self._lock:
                 self._all.add(worker)
             return worker
