@@ -449,7 +449,7 @@ def test_the_agent_of_the_guide_does_what_the_guide_says(desk: Desk) -> None:
     assert unproven == {
         f"matrix/partial-write-{how}-{n}" for how in ("crash", "error") for n in (1, 2)
     }, said
-    assert "1 of 1 planned faults never struck" in said
+    assert "never struck: crash mid-write at memory.write_many after 1 items" in said
 
     (change,) = blocks(HOWTO, "diff")
     desk.apply(change, "my_agent.py")

@@ -225,3 +225,17 @@ def test_fresh_items_only() -> None:
     h = History()
     h.write("a", 1)
     assert check(LOST, h.end()).verdict == "not-applicable"
+
+
+@pytest.mark.parametrize(
+    ("value", "found"), [(1, ["lost-update"]), ({"n": 1}, ["lost-update"]), ("on", [])]
+)
+def test_the_same_value_again_is_lost_only_where_it_may_be_a_count(
+    value: object, found: list[str]
+) -> None:
+    h = History()
+    h.read("count", None, "p1", "s1-t1")
+    h.read("count", None, "p2", "s2-t1")
+    h.write("count", value, "p1", "s1-t1")
+    h.write("count", value, "p2", "s2-t1")
+    assert [c.partition("/")[0] for c in codes(LOST, h.end())] == found

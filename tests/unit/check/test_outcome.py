@@ -75,6 +75,16 @@ def test_failed_after_commit() -> None:
     assert codes(ID, h.outcome("s1-t1", "failed").end()) == ["failed-after-commit/reply-lost"]
 
 
+def test_failed_with_a_claim_of_something_else() -> None:
+    h = History().submit("s1-t1")
+    call = h.ask("refund", "o-1", key="a")
+    h.commit(call)
+    h.info(call)
+    ref = h.done("notify", "o-1/x")
+    h.outcome("s1-t1", "failed", ("notify", "o-1/x", ref))
+    assert codes(ID, h.end()) == ["done-not-claimed"]
+
+
 def test_failed_and_claimed_or_undone() -> None:
     h = History().submit("s1-t1")
     ref = h.done("refund", "o-1", key="a")

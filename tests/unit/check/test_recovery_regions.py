@@ -191,6 +191,15 @@ def test_unfenced_write() -> None:
     assert codes(FENCED, h, contract=plain) == []
 
 
+def test_a_fence_of_another_lease_is_as_good_as_none() -> None:
+    h = _two_owners()
+    h.lease("private-of-p1", 3, "p1")
+    h.write("x", 2, "p1", "s1-t1", fence=3)
+    assert codes(FENCED, h.end()) == ["unfenced-write"]
+    plain = replace(CONTRACT, fencing=False)
+    assert codes(FENCED, h, contract=plain) == []
+
+
 def test_unfenced_writes_of_owners_and_of_those_who_never_leased() -> None:
     h = _two_owners()
     h.write("x", 2, "p2", "s1-t1")
