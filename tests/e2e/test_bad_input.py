@@ -179,3 +179,24 @@ def test_the_set_up_says_which_debian_package_is_missing(here: Path) -> None:
     )
     assert done.returncode == 2
     assert "Python 3.9.2" in done.stderr and "python3-venv" in done.stderr
+
+
+def test_a_slip_in_a_contract_is_noted(chaoslab: Run, here: Path) -> None:
+    (here / "chaoslab.toml").write_text(
+        'format = 1\n[tools.refnd]\nkeys = true\n[tools.ship]\nidentity_fields = ["ordr"]\n'
+    )
+    agent = f"{ROOT}/tests/e2e/agents/plain.py:make_agent"
+    said = chaoslab("run", "concurrent-2", "--seed", "0", "--agent", agent).stdout
+    assert "tools.refnd: the workload support has no such tool; did you mean refund?" in said
+    assert "tools.ship: no argument 'ordr' is ever sent" in said
+
+
+def test_resuming_another_campaign_is_refused(chaoslab: Run, here: Path) -> None:
+    assert chaoslab("run", "concurrent-2", "--seed", "0").returncode == 0
+    done = chaoslab("run", SCENARIO, "--seed", "0", "--resume")
+    assert done.returncode == 2 and "none of these runs" in done.stderr
+
+
+def test_a_run_named_twice_is_run_once(chaoslab: Run) -> None:
+    done = chaoslab("run", "concurrent-2", "matrix/concurrent-2", "--seed", "0", "--seed", "0")
+    assert done.returncode == 0 and "1 runs, 1 held" in done.stdout

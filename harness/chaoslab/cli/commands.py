@@ -19,11 +19,12 @@ from chaoslab.core.resources import display_path
 from chaoslab.history import read
 from chaoslab.report.terminal import reasons, show_results
 from chaoslab.run.campaign import run_all
-from chaoslab.run.model import run_json
+from chaoslab.run.model import RunSpec, run_json
 from chaoslab.run.perform import difference, perform
 from chaoslab.run.rebuild import spec_of
 from chaoslab.run.select import (
     check_modules,
+    contract_notes,
     known_scenarios,
     planted_bugs,
     planted_specs,
@@ -49,7 +50,9 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     try:
         workers.try_loading(arguments.agent)
         check_modules(specs)
-        campaign = Campaign.latest(reports) if arguments.resume else Campaign.create(reports)
+        for note in contract_notes(specs):
+            console.print(Text(f"note: {note}"), soft_wrap=True)
+        campaign = _campaign(reports, specs) if arguments.resume else Campaign.create(reports)
         with progress(console, len(specs)) as on_run:
             results = run_all(specs, campaign, workers, jobs=arguments.jobs, on_run=on_run)
     finally:
@@ -57,6 +60,18 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     show_results(console, results, str(reports / "latest"))
     code: int = results["exit_code"]
     return code
+
+
+def _campaign(reports: Path, specs: list[RunSpec]) -> Campaign:
+    """The newest campaign, if it is one of these runs."""
+    campaign = Campaign.latest(reports)
+    if not any((campaign.folder / spec.id).is_dir() for spec in specs):
+        raise UsageError(
+            "the newest campaign has none of these runs",
+            value=str(campaign.folder),
+            hint="run without --resume, or with the scenarios and the agent of that campaign",
+        )
+    return campaign
 
 
 def demo(arguments: argparse.Namespace, console: Console) -> int:

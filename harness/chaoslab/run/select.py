@@ -248,6 +248,30 @@ def _digest_of(paths: Sequence[Path]) -> str:
     return whole.hexdigest()
 
 
+def contract_notes(specs: Sequence[RunSpec], /) -> list[str]:
+    """What looks like a slip in a contract: a tool or an identity field that the workload does not
+    have. Only a note, since a team's real agent has tools that a simulated desk has not."""
+    notes: dict[str, None] = {}
+    for spec in specs:
+        if not spec.contract.given:
+            continue
+        workload, contract = spec.workload, spec.contract
+        undoing = {t.compensate for t in contract.tools.values()}
+        for tool in contract.tools.values():
+            where = f"contract {contract.name}, tools.{tool.name}"
+            if tool.name not in workload.services and tool.name not in undoing:
+                near = difflib.get_close_matches(tool.name, list(workload.services), n=1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                notes[f"{where}: the workload {workload.name} has no such tool{hint}"] = None
+            plans = [s for k in workload.kinds.values() for s in k.plan if s.tool == tool.name]
+            known = {name for step in plans for name in step.args}
+            for name in tool.identity_fields:
+                if known and name.partition(".")[0] not in known:
+                    allowed = ", ".join(sorted(known))
+                    notes[f"{where}: no argument {name!r} is ever sent; sent: {allowed}"] = None
+    return list(notes)
+
+
 def check_modules(specs: Sequence[RunSpec], /) -> None:
     """Loads every Wasm module that the runs may use; ModuleRefused before anything runs."""
     for spec in specs:
