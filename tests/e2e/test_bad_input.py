@@ -65,7 +65,7 @@ def test_a_broken_agent_is_named(
     exit_code: int,
     words: list[str],
 ) -> None:
-    done = chaoslab("run", SCENARIO, "--seed", "0", "--watchdog", "2", "--agent", bad_agent(code))
+    done = chaoslab("run", SCENARIO, "--seed", "0", "--watchdog", "5", "--agent", bad_agent(code))
     said = done.stdout + done.stderr
     assert done.returncode == exit_code, said
     for word in words:
