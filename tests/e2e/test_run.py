@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import AGENTS, Run, environment
+from .conftest import AGENTS, ROOT, Run, environment
 
 SCENARIO = "timeout-after-commit"
 
@@ -217,3 +217,15 @@ def test_the_contract_beside_the_agent_counts_from_anywhere(
     agent = f"{project}/mine.py:make_agent"
     chaoslab("run", "concurrent-2", "--seed", "0", "--agent", agent)
     assert results(here)["runs"][0]["contract"] == "of the project"
+
+
+def test_a_fault_that_never_struck_is_no_green_where_the_contract_requires_proof(
+    chaoslab: Run, here: Path
+) -> None:
+    text = (ROOT / "scenarios/matrix/timeout-after-commit.toml").read_text()
+    (here / "x.toml").write_text(text.replace("attempt = 1", 'task = "s9-t9"'))
+    done = chaoslab("run", "x.toml", "--seed", "0")
+    assert done.returncode == 3, done.stdout
+    assert "unproven" in done.stdout and "never struck" in done.stdout
+    weak = f"{AGENTS}/plain.py:make_agent"
+    assert chaoslab("run", "x.toml", "--seed", "0", "--agent", weak).returncode == 0

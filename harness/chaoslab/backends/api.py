@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from chaoslab.contract import Contract
-from chaoslab.core.jsons import Json
 from chaoslab.faults import Placed, Site
 from chaoslab.history import Op
 from chaoslab.scenario import Scenario, Workload
@@ -46,4 +45,3 @@ class ExecutionEnd:
     broke: str = ""
     notes: tuple[str, ...] = ()
     virtual_ms: int = 0
-    extra: Mapping[str, Json] = field(default_factory=dict)

@@ -23,8 +23,3 @@ def monotonic_ns() -> int:
 def utc_stamp() -> str:
     """Now, as a folder name: 20260131-235959."""
     return datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-
-
-def utc_iso() -> str:
-    """Now, in ISO 8601 with seconds."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

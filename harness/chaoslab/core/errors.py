@@ -7,8 +7,7 @@
     │   ├── AdapterError      an agent that cannot be loaded
     │   └── FormatError       a file of ours that is damaged or of another major version
     └── LabError              the lab or the adapter broke while running     exit 4
-        ├── AgentBroke        the agent's own code broke the rules of the backend
-        └── WorkerLost        an execution hung, was killed or left no evidence
+        └── AgentBroke        the agent's own code broke the rules of the backend
 
 A message says what is wrong, which value of which type was seen, what is allowed, and the
 next step. Keeping the four apart as arguments means that none of them is forgotten:
@@ -78,10 +77,6 @@ class LabError(ChaosError):
 
 class AgentBroke(LabError):
     """The agent's code did what the backend cannot allow (threads, wall clock, rubbish)."""
-
-
-class WorkerLost(LabError):
-    """An execution hung, was killed, or ended without evidence."""
 
 
 def shown(value: object, /) -> str:

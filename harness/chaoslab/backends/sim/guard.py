@@ -107,6 +107,8 @@ def _replace(
         if not caller:
             return real(*args, **kwargs)
         text = f"{name} was called at {caller}; in the simulator use {instead}"
+        if instead is not _THREAD:
+            text += ", or run the agent on a backend of real processes"
         leaks.note(text)
         raise SimulationLeak(
             f"{name} was called at {caller}",
