@@ -3,8 +3,14 @@
 from chaoslab.contract.markers import marker_of
 from chaoslab.contract.model import (
     DEFAULT_LIMITS,
+    Attribute,
+    Budget,
+    Capacity,
     Contract,
+    Egress,
+    Invariant,
     Limits,
+    MemoryClass,
     Promise,
     Resume,
     Role,
@@ -14,8 +20,14 @@ from chaoslab.contract.model import (
 
 __all__ = [
     "DEFAULT_LIMITS",
+    "Attribute",
+    "Budget",
+    "Capacity",
     "Contract",
+    "Egress",
+    "Invariant",
     "Limits",
+    "MemoryClass",
     "Promise",
     "Resume",
     "Role",

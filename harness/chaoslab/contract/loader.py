@@ -12,6 +12,14 @@ from pathlib import Path
 from typing import Any, cast
 
 from chaoslab.contract.model import Contract, Limits, Promise, Resume, ToolContract
+from chaoslab.contract.rules import (
+    attributes_from,
+    budgets_from,
+    capacity_from,
+    egress_from,
+    invariants_from,
+    memory_from,
+)
 from chaoslab.core.errors import ContractError
 from chaoslab.core.tables import Problems, Table, load_toml
 
@@ -49,12 +57,23 @@ def contract_from(
         fencing=table.boolean("fencing"),
         loss_ms_max=table.maybe_integer("loss_ms_max"),
         limits=limits_from(table.table("limits")),
+        memory=memory_from(table.table("memory")),
+        attributes=attributes_from(table.table("attributes")),
+        egress=egress_from(table),
+        budgets=budgets_from(table.table("budgets")),
+        capacity=capacity_from(table),
+        invariants=invariants_from(table.tables("invariants"), Path(file).parent),
         required=table.strings("required"),
         ruleset=table.text("ruleset", RULESETS[-1], among=RULESETS),
     )
     for name in contract.required:
         if check_ids and name not in check_ids:
             table.complain("required", f"no check {name!r}; allowed: {', '.join(check_ids)}")
+    for budget in contract.budgets.values():
+        if budget.tool and budget.tool not in contract.tools:
+            table.complain(
+                f"budgets.{budget.name}.tool", f"{budget.tool!r} is no tool of this contract"
+            )
     table.close()
     problems.raise_if_any(ContractError)
     return contract

@@ -16,6 +16,7 @@ from typing import Literal
 Promise = Literal["exactly-once", "at-most-once", "at-least-once"]
 Resume = Literal["self", "redelivery"]
 Role = Literal["keyed", "unkeyed", "long-running"]
+Scope = Literal["all", "tenant", "session", "task"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,73 @@ class ToolContract:
         if self.long_running:
             out.add("long-running")
         return frozenset(out)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryClass:
+    """A class of memory items: those whose id starts with `prefix`; the longest prefix counts.
+
+    `immutable`: what is written is never written again with another value. `retention_ms`: a
+    value is kept at most so long after its write, and not used later than that, nor later than
+    its own expiry; `skew_ms` is what clocks may differ by, and a request may be on its way.
+    """
+
+    name: str
+    prefix: str
+    immutable: bool = False
+    retention_ms: int | None = None
+    skew_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attribute:
+    """A sensitive attribute of a customer, and the only places it may be sent to: `model`,
+    `network`, `log`, `report`, `answer`, `tools.NAME`, `wasm.MODULE`, `memory:PREFIX`."""
+
+    name: str
+    allowed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Egress:
+    """Where plain requests may go: exact host names, methods, and how much they may carry."""
+
+    hosts: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ("GET", "HEAD")
+    body_bytes_max: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What the standing effects of a tool may come to, per scope: the sum of an argument field,
+    or their number where `field` is empty; within any `window_ms`, or in all."""
+
+    name: str
+    tool: str
+    field: str = ""
+    per: Scope = "all"
+    most: int = 0
+    window_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """How many tasks a process has in hand at most; whatever is more it defers, within
+    `defer_within_ms`, and does later."""
+
+    tasks_in_hand_max: int
+    defer_within_ms: int = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invariant:
+    """A rule of the team's own: a query over the ledger that must return nothing, or
+    `path.py:check` over the evidence. `says` tells what a breach means."""
+
+    name: str
+    sql: str = ""
+    check: str = ""
+    says: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +152,8 @@ class Contract:
 
     `fencing`: the agent passes its fence with every memory write of a session it leased.
     `loss_ms_max`: a promotion may discard acknowledged local writes at most this old; None =
-    nothing promised. `required`: checks that must be proven (exit 3 where they are not).
+    nothing promised. `required`: checks that must be proven (exit 3 where they are not). Of the
+    rest, what is empty or None was not promised.
     """
 
     tools: Mapping[str, ToolContract] = field(default_factory=dict)
@@ -93,6 +162,12 @@ class Contract:
     loss_ms_max: int | None = None
     limits: Limits = Limits()
     required: tuple[str, ...] = ()
+    memory: Mapping[str, MemoryClass] = field(default_factory=dict)
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    egress: Egress | None = None
+    budgets: Mapping[str, Budget] = field(default_factory=dict)
+    capacity: Capacity | None = None
+    invariants: tuple[Invariant, ...] = ()
     ruleset: str = "2026.1"
     name: str = ""
     given: bool = True
@@ -101,6 +176,16 @@ class Contract:
         """The line for a tool; for one that the contract does not name, the weakest line."""
         found = self.tools.get(name)
         return found if found is not None else ToolContract(name=name)
+
+    def memory_class(self, id: str, /) -> MemoryClass | None:
+        """The class of a memory item: that of the longest prefix which fits.
+
+        >>> classes = {n: MemoryClass(name=n, prefix=n + "/") for n in ("policy", "policy/draft")}
+        >>> Contract(memory=classes).memory_class("policy/draft/v2").name
+        'policy/draft'
+        """
+        fitting = [c for c in self.memory.values() if id.startswith(c.prefix)]
+        return max(fitting, key=lambda c: len(c.prefix), default=None)
 
 
 def default_contract(services: Iterable[ToolContract], /) -> Contract:

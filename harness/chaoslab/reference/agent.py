@@ -35,12 +35,19 @@ class ReferenceAgent:
     ownership_class: ClassVar[type[Ownership]] = Ownership
     tickets_class: ClassVar[type[Tickets]] = Tickets
     actions_class: ClassVar[type[Actions]] = Actions
+    store_class: ClassVar[type[Store]] = Store
+    sessions_class: ClassVar[type[Sessions]] = Sessions
+    book_class: ClassVar[type[TaskBook]] = TaskBook
+    policies_class: ClassVar[type[Policies]] = Policies
+    profiles_class: ClassVar[type[Profiles]] = Profiles
+    dialogue_class: ClassVar[type[Dialogue]] = Dialogue
+    job_class: ClassVar[type[Job]] = Job
 
     async def start(self, world: World, /) -> None:
         """A boot or a reboot: nothing is remembered, and nothing needs to be reached yet."""
         settings = self.settings
-        store = Store(world, settings)
-        sessions = Sessions(world, settings, store)
+        store = self.store_class(world, settings)
+        sessions = self.sessions_class(world, settings, store)
         tickets = self.tickets_class(world)
         self._world = world
         self._parts = Parts(
@@ -48,10 +55,10 @@ class ReferenceAgent:
             settings=settings,
             store=store,
             sessions=sessions,
-            book=TaskBook(world, settings, store),
-            policies=Policies(store),
-            profiles=Profiles(store, settings),
-            dialogue=Dialogue(world, settings),
+            book=self.book_class(world, settings, store),
+            policies=self.policies_class(store),
+            profiles=self.profiles_class(store, settings),
+            dialogue=self.dialogue_class(world, settings),
             actions=self.actions_class(world, settings, sessions, tickets),
         )
         self._locks: dict[str, asyncio.Lock] = {}
@@ -100,7 +107,7 @@ class ReferenceAgent:
     async def _work(self, name: str, session: str, task: Task | None) -> Outcome:
         try:
             async with self._lock(session), self._owned(session).held() as own:
-                return await Job(self._parts, own).run(name, task)
+                return await self.job_class(self._parts, own).run(name, task)
         except NotNow as stop:
             return Outcome(task=name, status="deferred", reason=str(stop))
 
