@@ -1,7 +1,7 @@
 # Two commands do everything: `make chaos` (the main job) and `make test`.
 # Both make .venv by themselves; nothing else needs to be installed by hand.
 .DEFAULT_GOAL := help
-.PHONY: help chaos demo test check bench wasm clean
+.PHONY: help chaos demo selftest test check bench wasm clean
 
 VENV := .venv
 BIN  := $(VENV)/bin
@@ -18,6 +18,9 @@ chaos: $(VENV)/.ready ## the whole matrix on the reference agent, planted bugs i
 
 demo: $(VENV)/.ready ## an agent charges a card twice, and why
 	@$(RUN) demo
+
+selftest: $(VENV)/.ready ## are all planted bugs found, and is no right agent accused? (FULL=1: 10,000 executions each)
+	@$(RUN) selftest --executions $(if $(FULL),10000,500) $(ARGS)
 
 test: $(VENV)/.ready ## all tests, in parallel
 	@$(BIN)/python -m pytest -n auto $(ARGS)

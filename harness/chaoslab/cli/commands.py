@@ -13,12 +13,14 @@ from rich.text import Text
 from chaoslab.check import CHECK_IDS, TITLES
 from chaoslab.check import explain as explained
 from chaoslab.cli.probes import probes
-from chaoslab.cli.progress import progress
+from chaoslab.cli.progress import progress, steps
 from chaoslab.core.errors import UsageError
 from chaoslab.core.resources import display_path
 from chaoslab.history import read
+from chaoslab.report.selftest import show_selftest
 from chaoslab.report.terminal import reasons, show_results
 from chaoslab.run.campaign import run_all
+from chaoslab.run.controls import planted_bugs, planted_specs, right_agents
 from chaoslab.run.model import RunSpec, run_json
 from chaoslab.run.perform import difference, perform
 from chaoslab.run.rebuild import spec_of
@@ -26,11 +28,10 @@ from chaoslab.run.select import (
     check_modules,
     contract_notes,
     known_scenarios,
-    planted_bugs,
-    planted_specs,
     scenario_files,
     specs_for,
 )
+from chaoslab.run.selftest import selftest as judge_checks
 from chaoslab.run.store import Campaign, read_run
 from chaoslab.run.workers import Workers
 from chaoslab.scenario import load_scenario
@@ -72,6 +73,29 @@ def _campaign(reports: Path, specs: list[RunSpec]) -> Campaign:
             hint="run without --resume, or with the scenarios and the agent of that campaign",
         )
     return campaign
+
+
+def selftest(arguments: argparse.Namespace, console: Console) -> int:
+    """`chaoslab selftest`."""
+    reports: Path = arguments.reports
+    bugs, right = planted_specs(), right_agents()
+    workers = Workers()
+    try:
+        campaign = Campaign.create(reports)
+        total = len(bugs) + len(right) * arguments.executions
+        with steps(console, total) as advance:
+            results = judge_checks(
+                campaign,
+                workers,
+                jobs=arguments.jobs,
+                executions=arguments.executions,
+                advance=advance,
+            )
+    finally:
+        workers.close()
+    show_selftest(console, results, str(reports / "latest"))
+    code: int = results["exit_code"]
+    return code
 
 
 def demo(arguments: argparse.Namespace, console: Console) -> int:
@@ -168,6 +192,10 @@ def listing(arguments: argparse.Namespace, console: Console) -> int:
     for bug in planted_bugs():
         where = display_path(Path(bug.agent.partition(":")[0]))
         console.print(Text(f"  {where:<48} {bug.bug} [{bug.check}]"), soft_wrap=True)
+    console.print(Text("\nRight agents of other designs (no check may object to them):"))
+    for right in right_agents():
+        where = display_path(Path(right.agent.partition(":")[0]))
+        console.print(Text(f"  {where:<48} {right.design}"), soft_wrap=True)
     console.print(Text("\nChecks (chaoslab explain CHECK):"))
     for check in CHECK_IDS:
         console.print(Text(f"  {check:<24} {TITLES[check]}"), soft_wrap=True)

@@ -83,6 +83,15 @@ def _parser() -> argparse.ArgumentParser:
     demo = verbs.add_parser("demo", help="watch an agent charge a card twice, and why")
     demo.add_argument("--reports", type=Path, default=Path("reports"), help=_REPORTS)
     demo.set_defaults(command=commands.demo)
+    selftest = verbs.add_parser(
+        "selftest", help="are all planted bugs found, and is no right agent accused?"
+    )
+    selftest.add_argument(
+        "--executions", type=_jobs, default=500, help="judged per right agent (default: 500)"
+    )
+    selftest.add_argument("--jobs", type=_jobs, default=os.cpu_count() or 1, help="runs at once")
+    selftest.add_argument("--reports", type=Path, default=Path("reports"), help=_REPORTS)
+    selftest.set_defaults(command=commands.selftest)
     replay = verbs.add_parser("replay", help="do a run again, bit for bit")
     replay.add_argument("run", type=Path, help="the folder of a run, such as reports/latest/<run>")
     replay.add_argument("--in-process", action="store_true", help=_IN_PROCESS)

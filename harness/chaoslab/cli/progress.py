@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -26,14 +26,7 @@ class OnRun(Protocol):
 def progress(console: Console, total: int) -> Iterator[OnRun]:
     """Shows that something happens; yields the function to tell."""
     if console.is_terminal:
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-        ) as bar:
+        with _bar(console) as bar:
             task = bar.add_task("running", total=total)
 
             def on_bar(entry: Mapping[str, Any], record: RunRecord | None, /) -> None:
@@ -53,3 +46,32 @@ def progress(console: Console, total: int) -> Iterator[OnRun]:
         )
 
     yield on_line
+
+
+@contextmanager
+def steps(console: Console, total: int) -> Iterator[Callable[[str, int], None]]:
+    """A bar for many small things; piped, a line where another kind of thing begins."""
+    if console.is_terminal:
+        with _bar(console) as bar:
+            task = bar.add_task("running", total=total)
+            yield lambda what, n: bar.update(task, advance=n, description=what.ljust(44)[:44])
+        return
+    last = [""]
+
+    def on_line(what: str, n: int) -> None:
+        if what != last[0]:
+            last[0] = what
+            console.print(Text(f"… {what}"), soft_wrap=True)
+
+    yield on_line
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )

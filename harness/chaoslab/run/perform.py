@@ -13,35 +13,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from chaoslab.backends.api import ExecutionSpec
 from chaoslab.backends.sim import merged_contract
 from chaoslab.check import because, judge, recovery_ms
 from chaoslab.check.model import Evidence
-from chaoslab.contract import DEFAULT_LIMITS, Limits
+from chaoslab.contract import Limits
 from chaoslab.core.clock import monotonic_ms
 from chaoslab.faults import Placed, Site, place
 from chaoslab.history import Stored, View, read
 from chaoslab.run.model import RunRecord, RunSpec
+from chaoslab.run.plan import calm, counted, execution_of, limits_in_force, vacuity
 from chaoslab.run.workers import Workers
 from chaoslab.scenario import Scenario
 
 _CHAINS_MAX = 20
-# An execution that records more than this has run away; a task needs some 50 entries.
-OPS_BASE, OPS_PER_TASK = 10_000, 1_000
-
-
-def limits_in_force(spec: RunSpec, /) -> Limits:
-    """The contract's numbers over the scenario's over the defaults: nobody fails for having
-    promised something else."""
-    return spec.contract.limits.over(spec.scenario.limits.over(DEFAULT_LIMITS))
-
-
-def calm(scenario: Scenario, /) -> Scenario:
-    """The scenario without faults; without faults of its own, also without its races."""
-    quiet = replace(scenario, faults=())
-    if scenario.faults:
-        return quiet
-    return replace(quiet, workload=replace(scenario.workload, concurrent=False, deliveries=1))
 
 
 def perform(spec: RunSpec, workers: Workers, folder: Path, /) -> RunRecord:
@@ -63,7 +47,7 @@ def _perform(spec: RunSpec, workers: Workers, folder: Path, record: RunRecord) -
     sites = [Site(**s) for s in control["sites"]]
     contract = merged_contract(spec.contract, spec.workload)
     placed = place(spec.scenario.faults, sites, contract)
-    record.faults = _counted(placed, {})
+    record.faults = counted(placed, {})
     control_view = View(read(folder / "control.jsonl").ops)
     limits = limits_in_force(spec)
     alone = judge(Evidence(history=control_view, contract=contract, limits=limits))
@@ -82,7 +66,7 @@ def _perform(spec: RunSpec, workers: Workers, folder: Path, record: RunRecord) -
     (folder / "choices.json").write_text(
         json.dumps({"format": 1, "choices": struck["choices"]}, indent=0, sort_keys=True)
     )
-    record.faults = _counted(placed, struck["fired"])
+    record.faults = counted(placed, struck["fired"])
     record.digest, record.ops = struck["digest"], struck["ops"]
     repeat = _execute(spec, spec.scenario, placed, workers, folder / "repeat.jsonl", "repeat")
     if not _took(record, repeat, "the repetition"):
@@ -108,7 +92,7 @@ def _judge(
         default=0,
     )
     record.recovery_ms = recovery_ms(view)
-    record.vacuous = vacuity(record, view)
+    record.vacuous = vacuity(record.spec.scenario, record.faults, view)
     _explain(record, view)
     if any(f.verdict == "invalid" for f in judgement.findings):
         record.verdict = "invalid"
@@ -132,20 +116,7 @@ def _execute(
     path: Path,
     group: str,
 ) -> dict[str, Any]:
-    # A recording belongs to the execution with faults; the one without follows the seed.
-    choices = spec.choices if scenario is spec.scenario else None
-    if choices is None and scenario.schedule.choices:
-        choices = scenario.schedule.choices
-    execution = ExecutionSpec(
-        scenario=scenario,
-        workload=spec.workload,
-        contract=spec.contract,
-        agent=spec.agent,
-        seed=spec.seed,
-        placed=placed,
-        choices=choices,
-        ops_max=OPS_BASE + OPS_PER_TASK * scenario.workload.sessions * scenario.workload.tasks,
-    )
+    execution = execution_of(spec, scenario, placed)
     header = {"scenario": scenario.id, "agent": spec.agent, "seed": spec.seed}
     return workers.execute(execution, path, header, group)
 
@@ -158,31 +129,6 @@ def _took(record: RunRecord, result: dict[str, Any], which: str) -> bool:
         record.broke = f"{which}: {result['broke']}"
         return False
     return True
-
-
-def _counted(placed: tuple[Placed, ...], fired: dict[str, int]) -> dict[str, int]:
-    planned = sum(max(1, len(p.sites)) for p in placed)
-    hits = sum(fired.values())
-    return {
-        "planned": planned,
-        "eligible": max(sum(p.eligible for p in placed), hits),
-        "fired": hits,
-    }
-
-
-def vacuity(record: RunRecord, view: View, /) -> str:
-    """Why a run proves nothing, in words; "" where it does."""
-    planned, fired = record.faults["planned"], record.faults["fired"]
-    if fired < planned:
-        hit = {op.get("fault") for op in view.named("nemesis.strike")}
-        missed = [f for n, f in enumerate(record.spec.scenario.faults) if n not in hit]
-        words = "; ".join(f.where() for f in missed) or "some of its sites"
-        return f"never struck: {words} (the agent made no such call)"
-    if not any(op.type == "commit" and op.f.startswith("tools.") for op in view):
-        return "no effect was committed"
-    if not view.named("task.submit"):
-        return "no task was handed out"
-    return ""
 
 
 def difference(one: Stored, other: Stored, /) -> str:

@@ -1,4 +1,4 @@
-"""Which runs a command asks for: scenarios, agents, contracts and planted bugs, found by name.
+"""Which runs a command asks for: scenarios, agents and contracts, found by name.
 
 >>> scenario_files(["timeout-after-commit"])[0].name
 'timeout-after-commit.toml'
@@ -6,12 +6,10 @@
 
 from __future__ import annotations
 
-import ast
 import difflib
 import hashlib
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -30,17 +28,6 @@ from chaoslab.wasm import load_module
 _FILES_MAX = 1_000
 REFERENCE = "chaoslab.reference:make_agent"
 REFERENCE_CONTRACT = "fixtures/contracts/reference.toml"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planted:
-    """A bug that was planted on purpose, as its file declares it."""
-
-    agent: str
-    check: str
-    scenario: str
-    seeds: tuple[int, ...]
-    bug: str
 
 
 def scenario_files(names: Sequence[str], /) -> list[Path]:
@@ -82,34 +69,6 @@ def known_scenarios() -> list[str]:
     """family/name of every packaged scenario."""
     root = resource_path("scenarios")
     return sorted(str(p.relative_to(root).with_suffix("")) for p in root.rglob("*.toml"))
-
-
-def planted_bugs() -> list[Planted]:
-    """The planted bugs that ship with the package, read without importing them."""
-    found = []
-    for path in sorted(resource_path("fixtures/agents").glob("*.py")):
-        facts = _literal(path, "PLANTED")
-        if facts and facts.get("listed", True):
-            found.append(
-                Planted(
-                    agent=f"fixtures/agents/{path.name}:make_agent",
-                    check=facts["check"],
-                    scenario=facts["scenario"],
-                    seeds=tuple(facts.get("seeds", (0,))),
-                    bug=facts.get("bug", ""),
-                )
-            )
-    return found
-
-
-def _literal(path: Path, name: str) -> Mapping[str, Any] | None:
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and any(
-            isinstance(t, ast.Name) and t.id == name for t in node.targets
-        ):
-            value = ast.literal_eval(node.value)
-            return value if isinstance(value, Mapping) else None
-    return None
 
 
 def find_contract(
@@ -165,7 +124,7 @@ def specs_for(
         except ScenarioError as error:
             problems.append(str(error))
             continue
-        specs += _specs(path, scenario, agent, contract, seeds, "")
+        specs += specs_of(path, scenario, agent, contract=contract, seeds=seeds)
     if problems:
         raise ScenarioError("\n".join(problems))
     return _unique(specs)
@@ -185,14 +144,16 @@ def _unique(specs: list[RunSpec]) -> list[RunSpec]:
     return list(out.values())
 
 
-def _specs(
+def specs_of(
     path: Path,
     scenario: Scenario,
     agent: str,
-    contract: str | None,
-    seeds: Sequence[int],
-    planted_for: str,
+    *,
+    contract: str | None = None,
+    seeds: Sequence[int] = (),
+    planted_for: str = "",
 ) -> list[RunSpec]:
+    """The runs of one scenario, one a seed; `planted_for` is the check that must be broken."""
     workload = find_workload(scenario.workload.use)
     found, raw = find_contract(agent, contract, workload)
     expected = planted_for or ("" if scenario.expect == "valid" else scenario.expect)
@@ -279,21 +240,3 @@ def check_modules(specs: Sequence[RunSpec], /) -> None:
         for service in spec.workload.services.values():
             if service.wasm:
                 load_module(service.wasm, use.wasm.get(service.wasm, "abort"))
-
-
-def planted_specs(scenario_names: Sequence[str] | None = None, /) -> list[RunSpec]:
-    """The runs that prove that planted bugs are found."""
-    specs: list[RunSpec] = []
-    known = known_scenarios()
-    for bug in planted_bugs():
-        if bug.scenario not in known:
-            raise UsageError(
-                f"{bug.agent} is planted in a scenario that does not exist",
-                value=bug.scenario,
-                allowed=", ".join(known),
-            )
-        if scenario_names is not None and bug.scenario not in scenario_names:
-            continue
-        path = scenario_files([bug.scenario])[0]
-        specs += _specs(path, load_scenario(path), bug.agent, None, bug.seeds, bug.check)
-    return specs

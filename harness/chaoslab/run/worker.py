@@ -28,6 +28,7 @@ from chaoslab.backends.sim import guarded, simulate
 from chaoslab.core.clock import monotonic_ms
 from chaoslab.core.errors import ChaosError
 from chaoslab.history import Writer
+from chaoslab.run.trials import Trials, try_all
 
 MEMORY_MAX_BYTES = 3 << 30
 _PRINTED_MAX = 64_000
@@ -96,6 +97,25 @@ def execute(
     }
 
 
+def try_trials(trials: Trials) -> dict[str, Any]:
+    """Many trials; what the agent prints is dropped."""
+    saved = sys.stdout, sys.stderr
+    try:
+        sys.stdout = sys.stderr = _Capped()
+        return {"broke": "", "trials": try_all(trials.specs)}
+    finally:
+        sys.stdout, sys.stderr = saved
+
+
+def answer_to(request: Any) -> dict[str, Any]:
+    """What a request asks for, by its type."""
+    if isinstance(request, str):
+        return try_loading(request)
+    if isinstance(request, Trials):
+        return try_trials(request)
+    return execute(*request)
+
+
 def try_loading(agent: str) -> dict[str, Any]:
     """Makes the agent once, as an execution would, and says what does not fit."""
     printed = _Capped()
@@ -161,7 +181,7 @@ def main() -> None:
         request = pickle.loads(frame)
         # Should the parent be killed, nobody is left to watch: then this ends by itself.
         faulthandler.dump_traceback_later(own_limit_s, exit=True)
-        result = try_loading(request) if isinstance(request, str) else execute(*request)
+        result = answer_to(request)
         faulthandler.cancel_dump_traceback_later()
         send(answers, json.dumps(result).encode())
     # No interpreter shutdown: it would collect, and so run, what was left of killed agents.

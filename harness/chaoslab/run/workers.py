@@ -27,6 +27,8 @@ from chaoslab.adapters import AgentSource
 from chaoslab.backends.api import ExecutionSpec
 from chaoslab.core.clock import monotonic_ms
 from chaoslab.core.errors import AdapterError, LabError
+from chaoslab.run.model import RunSpec
+from chaoslab.run.trials import Trial, Trials, try_all
 from chaoslab.run.worker import execute, receive, send
 
 HASH_SEEDS: Final = {"first": "101", "repeat": "20202"}
@@ -80,10 +82,10 @@ class Worker:
             self._tail += part
             del self._tail[:-_TAIL_MAX]
 
-    def ask(self, frame: bytes, limit_ms: int) -> dict[str, Any]:
-        """One execution; a hang or a death is told in `broke`."""
+    def ask(self, frame: bytes, limit_ms: int, executions: int = 1) -> dict[str, Any]:
+        """One request; a hang or a death is told in `broke`."""
         assert self._process.stdin is not None
-        self.served += 1
+        self.served += executions
         try:
             send(self._process.stdin, frame)  # type: ignore[arg-type]
         except OSError:
@@ -183,11 +185,25 @@ class Workers:
         if result["broke"]:
             raise (AdapterError if result["exit"] == 2 else LabError)(result["broke"])
 
-    def _ask(self, frame: bytes, group: str) -> dict[str, Any]:
+    def trials(self, specs: Sequence[RunSpec]) -> list[Trial]:
+        """Runs as trials, in order. Where one of them breaks the interpreter, each is tried by
+        itself, so that it costs its own verdict only."""
+        if self.in_process:
+            return [Trial.from_json(raw) for raw in try_all(specs)]
+        frame = pickle.dumps(Trials(specs=tuple(specs)))
+        result = self._ask(frame, "first", executions=2 * len(specs))
+        if not result["broke"]:
+            return [Trial.from_json(raw) for raw in result["trials"]]
+        if len(specs) == 1:
+            [spec] = specs
+            return [Trial(scenario=spec.scenario.id, seed=spec.seed, broke=result["broke"])]
+        return [found for spec in specs for found in self.trials([spec])]
+
+    def _ask(self, frame: bytes, group: str, executions: int = 1) -> dict[str, Any]:
         if self._closed:
             raise LabError("the workers are closed; nothing more is run")
         worker = self._borrow(group)
-        result = worker.ask(frame, self.watchdog_ms)
+        result = worker.ask(frame, self.watchdog_ms, executions)
         if self._closed:
             self._drop(worker)
             raise LabError("the execution was interrupted")

@@ -1,0 +1,75 @@
+"""What a run consists of, as pure functions of its specification: the fault-free form of a
+scenario, the limits in force, one execution, and whether anything was proven at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from chaoslab.backends.api import ExecutionSpec
+from chaoslab.contract import DEFAULT_LIMITS, Limits
+from chaoslab.faults import Placed
+from chaoslab.history import View
+from chaoslab.run.model import RunSpec
+from chaoslab.scenario import Scenario
+
+# An execution that records more than this has run away; a task needs some 50 entries.
+OPS_BASE, OPS_PER_TASK = 10_000, 1_000
+
+
+def limits_in_force(spec: RunSpec, /) -> Limits:
+    """The contract's numbers over the scenario's over the defaults: nobody fails for having
+    promised something else."""
+    return spec.contract.limits.over(spec.scenario.limits.over(DEFAULT_LIMITS))
+
+
+def calm(scenario: Scenario, /) -> Scenario:
+    """The scenario without faults; without faults of its own, also without its races."""
+    quiet = replace(scenario, faults=())
+    if scenario.faults:
+        return quiet
+    return replace(quiet, workload=replace(scenario.workload, concurrent=False, deliveries=1))
+
+
+def execution_of(spec: RunSpec, scenario: Scenario, placed: tuple[Placed, ...], /) -> ExecutionSpec:
+    """One execution of a run: of its scenario, or of the scenario's calm form."""
+    # A recording belongs to the execution with faults; the one without follows the seed.
+    choices = spec.choices if scenario is spec.scenario else None
+    if choices is None and scenario.schedule.choices:
+        choices = scenario.schedule.choices
+    return ExecutionSpec(
+        scenario=scenario,
+        workload=spec.workload,
+        contract=spec.contract,
+        agent=spec.agent,
+        seed=spec.seed,
+        placed=placed,
+        choices=choices,
+        ops_max=OPS_BASE + OPS_PER_TASK * scenario.workload.sessions * scenario.workload.tasks,
+    )
+
+
+def counted(placed: Sequence[Placed], fired: Mapping[str, int], /) -> dict[str, int]:
+    """How many strikes were planned, were possible, and happened."""
+    planned = sum(max(1, len(p.sites)) for p in placed)
+    hits = sum(fired.values())
+    return {
+        "planned": planned,
+        "eligible": max(sum(p.eligible for p in placed), hits),
+        "fired": hits,
+    }
+
+
+def vacuity(scenario: Scenario, faults: Mapping[str, int], view: View, /) -> str:
+    """Why a run proves nothing, in words; "" where it does."""
+    planned, fired = faults["planned"], faults["fired"]
+    if fired < planned:
+        hit = {op.get("fault") for op in view.named("nemesis.strike")}
+        missed = [f for n, f in enumerate(scenario.faults) if n not in hit]
+        words = "; ".join(f.where() for f in missed) or "some of its sites"
+        return f"never struck: {words} (the agent made no such call)"
+    if not any(op.type == "commit" and op.f.startswith("tools.") for op in view):
+        return "no effect was committed"
+    if not view.named("task.submit"):
+        return "no task was handed out"
+    return ""
