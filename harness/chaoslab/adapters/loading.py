@@ -53,7 +53,7 @@ class AgentSource:
 
     def create(self) -> Agent:
         """A new agent from a fresh import. AdapterError says what does not fit."""
-        module = self._load_path(self._path) if self._path else self._load_module()
+        module = self.module()
         factory = getattr(module, self._factory, None)
         if factory is None:
             names = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
@@ -65,6 +65,10 @@ class AgentSource:
             raise AdapterError(f"{self.name}: the factory is not callable", value=factory)
         agent = self._run("the factory raised", factory)
         return self._shaped(agent)
+
+    def module(self) -> types.ModuleType:
+        """The module, imported afresh."""
+        return self._load_path(self._path) if self._path else self._load_module()
 
     def _shaped(self, agent: Any) -> Agent:
         for name, count in _METHODS:
@@ -107,6 +111,16 @@ class AgentSource:
                 f"{self.name}: {what} {type(error).__name__}: {error} ({_place(error)})",
                 hint="mend the agent, or install what it imports into this environment",
             ) from error
+
+
+def load_function(reference: str, /) -> Callable[..., Any]:
+    """A plain function of a file, `path.py:name`, from a fresh import. AdapterError where it is
+    not there or cannot be imported."""
+    found = getattr(AgentSource(reference).module(), reference.rpartition(":")[2], None)
+    if not callable(found):
+        raise AdapterError(f"{reference}: there is no such function", allowed="path.py:function")
+    function: Callable[..., Any] = found
+    return function
 
 
 @lru_cache(maxsize=64)

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, cast
 
+from chaoslab.contract.ledger import problem
 from chaoslab.contract.model import (
     Attribute,
     Budget,
@@ -135,6 +136,8 @@ def invariants_from(tables: Sequence[Table], folder: Path, /) -> tuple[Invariant
             table.complain("name", f"{invariant.name!r} stands twice; allowed: once")
         if bool(invariant.sql) == bool(check):
             table.complain("", "allowed: one of sql and check")
+        if invariant.sql and problem(invariant.sql):
+            table.complain("sql", problem(invariant.sql))
         if check:
             path, colon, name = check.rpartition(":")
             if not colon or not path.endswith(".py") or not name.isidentifier():

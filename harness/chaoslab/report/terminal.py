@@ -91,7 +91,9 @@ def show_results(console: Console, results: Mapping[str, Any], folder: str, /) -
         console.print(Text(text), soft_wrap=True)
         console.print()
     console.print(Text(headline(runs)), soft_wrap=True)
-    if not results["complete"]:
+    if results.get("stopped"):
+        console.print(Text(f"STOPPED  {results['stopped']}"), soft_wrap=True)
+    elif not results["complete"]:
         console.print(Text("Not all runs were finished; go on with --resume."))
     console.print(Text(f"Written: {folder}/results.json; exit code {results['exit_code']}."))
 

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from chaoslab.backends.sim import merged_contract
-from chaoslab.check import because, judge, recovery_ms
+from chaoslab.check import Finding, because, judge, overall, recovery_ms
 from chaoslab.check.model import Evidence
-from chaoslab.contract import Limits
 from chaoslab.core.clock import monotonic_ms
 from chaoslab.faults import Placed, Site, place
 from chaoslab.history import Stored, View, read
 from chaoslab.run.model import RunRecord, RunSpec
+from chaoslab.run.own import JudgeOwn
 from chaoslab.run.plan import calm, counted, execution_of, limits_in_force, vacuity
 from chaoslab.run.workers import Workers
 from chaoslab.scenario import Scenario
@@ -51,8 +51,9 @@ def _perform(spec: RunSpec, workers: Workers, folder: Path, record: RunRecord) -
     control_view = View(read(folder / "control.jsonl").ops)
     limits = limits_in_force(spec)
     alone = judge(Evidence(history=control_view, contract=contract, limits=limits))
+    own = workers.judge_own(JudgeOwn(spec=spec, history=folder / "control.jsonl"))
     record.control_violations = tuple(
-        replace(v, where="control") for f in alone.findings for v in f.violations
+        replace(v, where="control") for f in (*alone.findings, *own) for v in f.violations
     )
     if record.control_violations:
         # What is broken without any fault is not worth striking; its words come first.
@@ -76,17 +77,26 @@ def _perform(spec: RunSpec, workers: Workers, folder: Path, record: RunRecord) -
     record.differs = difference(stored, again)
     if not record.differs:
         (folder / "repeat.jsonl").unlink()  # the same bytes as fault.jsonl
-    _judge(record, contract, limits, View(stored.ops), control_view, View(again.ops))
-
-
-def _judge(
-    record: RunRecord, contract: Any, limits: Limits, view: View, control: View, again: View
-) -> None:
-    evidence = Evidence(
-        history=view, contract=contract, limits=limits, control=control, repeats=(again,)
+    own = workers.judge_own(
+        JudgeOwn(
+            spec=spec,
+            history=folder / "fault.jsonl",
+            control=folder / "control.jsonl",
+            repeat=folder / ("repeat.jsonl" if record.differs else "fault.jsonl"),
+        )
     )
-    judgement = judge(evidence)
-    record.findings = judgement.findings
+    evidence = Evidence(
+        history=View(stored.ops),
+        contract=contract,
+        limits=limits,
+        control=control_view,
+        repeats=(View(again.ops),),
+    )
+    _conclude(record, (*judge(evidence).findings, *own), evidence.history)
+
+
+def _conclude(record: RunRecord, findings: tuple[Finding, ...], view: View) -> None:
+    record.findings = findings
     record.attempts_max = max(
         (op.attempt for op in view if op.type == "invoke" and op.f.startswith(("tools.", "wasm."))),
         default=0,
@@ -94,12 +104,11 @@ def _judge(
     record.recovery_ms = recovery_ms(view)
     record.vacuous = vacuity(record.spec.scenario, record.faults, view)
     _explain(record, view)
-    if any(f.verdict == "invalid" for f in judgement.findings):
-        record.verdict = "invalid"
-    elif record.vacuous or record.differs or judgement.verdict != "valid":
-        record.verdict = "unknown"
-    else:
-        record.verdict = "valid"
+    verdict = overall(f.verdict for f in findings)
+    if verdict == "valid" and (record.vacuous or record.differs):
+        verdict = "unknown"
+    assert verdict != "not-applicable"
+    record.verdict = verdict
 
 
 def _explain(record: RunRecord, view: View) -> None:

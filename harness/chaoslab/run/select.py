@@ -85,13 +85,22 @@ def find_contract(
         raw = raw_contract(Path(given))
         if raw is None:
             raise ContractError(f"{given} has no [tool.chaoslab]", hint="write one there")
-        return contract_from(raw, given, check_ids=CHECK_IDS), raw
+        return _with_paths(contract_from(raw, given, check_ids=CHECK_IDS), raw)
     for path in _contract_places(AgentSource(agent).path, agent):
         if path.is_file():
             raw = raw_contract(path)
             if raw is not None:
-                return contract_from(raw, str(path), check_ids=CHECK_IDS), raw
+                return _with_paths(contract_from(raw, str(path), check_ids=CHECK_IDS), raw)
     return default_contract(s.contract for s in workload.services.values()), None
+
+
+def _with_paths(contract: Contract, raw: Mapping[str, Any]) -> tuple[Contract, Mapping[str, Any]]:
+    """The contract, and its table in a form that means the same from any folder."""
+    if not any(one.check for one in contract.invariants):
+        return contract, raw
+    rows = zip(raw["invariants"], contract.invariants, strict=True)
+    full = [{**row, "check": one.check} if one.check else row for row, one in rows]
+    return contract, {**raw, "invariants": full}
 
 
 def _contract_places(adapter: Path | None, agent: str) -> Iterator[Path]:
@@ -168,20 +177,22 @@ def specs_of(
             seed=seed,
             role="negative-control" if planted_for else "subject",
             expected_check=expected,
-            sources=_sources(agent, scenario),
+            sources=_sources(agent, scenario, found),
         )
         for seed in (seeds or scenario.schedule.seeds)
     ]
 
 
-def _sources(agent: str, scenario: Scenario) -> tuple[str, ...]:
-    """What a run depends on beside its scenario and contract: the workload, this package, and the
-    Python files beside the agent's or of its package."""
+def _sources(agent: str, scenario: Scenario, contract: Contract) -> tuple[str, ...]:
+    """What a run depends on beside its scenario and contract: the workload, this package, the
+    Python files beside the agent's or of its package, and the files of the team's own checks."""
     workload = resource_path(f"fixtures/workloads/{scenario.workload.use}.toml")
+    own = [one for one in contract.invariants if one.check]
     return (
         hashlib.blake2b(workload.read_bytes(), digest_size=8).hexdigest(),
         _tree_digest(Path(chaoslab.__file__).parent),
         _agent_digest(agent),
+        *(_digest_of([Path(one.check.rpartition(":")[0])]) for one in own),
     )
 
 
@@ -210,9 +221,11 @@ def _digest_of(paths: Sequence[Path]) -> str:
 
 
 def contract_notes(specs: Sequence[RunSpec], /) -> list[str]:
-    """What looks like a slip in a contract: a tool or an identity field that the workload does not
-    have. Only a note, since a team's real agent has tools that a simulated desk has not."""
+    """What looks like a slip in a contract: a tool that no packaged workload has, or an identity
+    field that this one does not send. Only a note, since a team's real agent has tools that a
+    simulated desk has not."""
     notes: dict[str, None] = {}
+    elsewhere = _all_tools()
     for spec in specs:
         if not spec.contract.given:
             continue
@@ -220,7 +233,7 @@ def contract_notes(specs: Sequence[RunSpec], /) -> list[str]:
         undoing = {t.compensate for t in contract.tools.values()}
         for tool in contract.tools.values():
             where = f"contract {contract.name}, tools.{tool.name}"
-            if tool.name not in workload.services and tool.name not in undoing:
+            if tool.name not in workload.services and tool.name not in elsewhere | undoing:
                 near = difflib.get_close_matches(tool.name, list(workload.services), n=1)
                 hint = f"; did you mean {near[0]}?" if near else ""
                 notes[f"{where}: the workload {workload.name} has no such tool{hint}"] = None
@@ -231,6 +244,12 @@ def contract_notes(specs: Sequence[RunSpec], /) -> list[str]:
                     allowed = ", ".join(sorted(known))
                     notes[f"{where}: no argument {name!r} is ever sent; sent: {allowed}"] = None
     return list(notes)
+
+
+def _all_tools() -> set[str]:
+    """The tools of every packaged workload: one contract may serve several of them."""
+    files = resource_path("fixtures/workloads").glob("*.toml")
+    return {tool for path in files for tool in find_workload(path.stem).services}
 
 
 def check_modules(specs: Sequence[RunSpec], /) -> None:

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chaoslab.backends.sim import merged_contract, simulate
-from chaoslab.check import Evidence, judge, without
+from chaoslab.check import CHECKS, Evidence, judge, without
 from chaoslab.core.errors import ChaosError
 from chaoslab.faults import place
 from chaoslab.history import View, Writer
 from chaoslab.run.model import RunSpec
+from chaoslab.run.own import own_checks
 from chaoslab.run.plan import calm, counted, execution_of, limits_in_force, vacuity
 
 _ALONE = without("repeats")
@@ -77,8 +78,10 @@ def _trial(spec: RunSpec, named: Trial) -> Trial:
     if quiet.broke:
         return _with(named, broke=f"the fault-free execution: {quiet.broke}")
     contract, limits = merged_contract(spec.contract, spec.workload), limits_in_force(spec)
+    own = own_checks(spec.contract)
     control = View(quiet.ops)
-    alone = judge(Evidence(history=control, contract=contract, limits=limits))
+    calm_evidence = Evidence(history=control, contract=contract, limits=limits)
+    alone = judge(calm_evidence, checks=(*CHECKS, *own))
     if alone.violations:
         return _with(named, ops=len(control), broken=_rows(alone.violations))
     placed = place(spec.scenario.faults, quiet.sites, contract)
@@ -87,7 +90,7 @@ def _trial(spec: RunSpec, named: Trial) -> Trial:
         return _with(named, broke=f"the execution with faults: {struck.broke}")
     view = View(struck.ops)
     evidence = Evidence(history=view, contract=contract, limits=limits, control=control)
-    judgement = judge(evidence, checks=_ALONE)
+    judgement = judge(evidence, checks=(*_ALONE, *own))
     fired = {str(number): count for number, count in struck.fired.items()}
     return _with(
         named,

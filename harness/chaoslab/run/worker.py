@@ -17,6 +17,7 @@ import signal
 import struct
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -28,6 +29,7 @@ from chaoslab.backends.sim import guarded, simulate
 from chaoslab.core.clock import monotonic_ms
 from chaoslab.core.errors import ChaosError
 from chaoslab.history import Writer
+from chaoslab.run.own import JudgeOwn, judge_own
 from chaoslab.run.trials import Trials, try_all
 
 MEMORY_MAX_BYTES = 3 << 30
@@ -97,12 +99,15 @@ def execute(
     }
 
 
-def try_trials(trials: Trials) -> dict[str, Any]:
-    """Many trials; what the agent prints is dropped."""
+def quietly(action: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The result of an action; what foreign code prints meanwhile is dropped."""
+    printed = _Capped()
     saved = sys.stdout, sys.stderr
     try:
-        sys.stdout = sys.stderr = _Capped()
-        return {"broke": "", "trials": try_all(trials.specs)}
+        sys.stdout = sys.stderr = printed
+        return {"broke": "", **action()}
+    except (ChaosError, MemoryError, SystemExit) as error:
+        return _broken(str(error) or type(error).__name__, printed)
     finally:
         sys.stdout, sys.stderr = saved
 
@@ -112,7 +117,9 @@ def answer_to(request: Any) -> dict[str, Any]:
     if isinstance(request, str):
         return try_loading(request)
     if isinstance(request, Trials):
-        return try_trials(request)
+        return quietly(lambda: {"trials": try_all(request.specs)})
+    if isinstance(request, JudgeOwn):
+        return quietly(lambda: {"findings": judge_own(request)})
     return execute(*request)
 
 

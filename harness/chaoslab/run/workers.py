@@ -25,9 +25,12 @@ from typing import Any, Final, TypeVar
 
 from chaoslab.adapters import AgentSource
 from chaoslab.backends.api import ExecutionSpec
+from chaoslab.check import Finding
+from chaoslab.check.invariants import PREFIX
 from chaoslab.core.clock import monotonic_ms
 from chaoslab.core.errors import AdapterError, LabError
 from chaoslab.run.model import RunSpec
+from chaoslab.run.own import JudgeOwn, finding_from, judge_own
 from chaoslab.run.trials import Trial, Trials, try_all
 from chaoslab.run.worker import execute, receive, send
 
@@ -198,6 +201,21 @@ class Workers:
             [spec] = specs
             return [Trial(scenario=spec.scenario.id, seed=spec.seed, broke=result["broke"])]
         return [found for spec in specs for found in self.trials([spec])]
+
+    def judge_own(self, request: JudgeOwn) -> tuple[Finding, ...]:
+        """The findings of the team's own invariants; none where the contract has none."""
+        invariants = request.spec.contract.invariants
+        if not invariants:
+            return ()
+        if self.in_process:
+            return tuple(finding_from(raw) for raw in judge_own(request))
+        result = self._ask(pickle.dumps(request), "first")
+        if result["broke"]:
+            return tuple(
+                Finding(check=PREFIX + one.name, verdict="unknown", reason=result["broke"])
+                for one in invariants
+            )
+        return tuple(finding_from(raw) for raw in result["findings"])
 
     def _ask(self, frame: bytes, group: str, executions: int = 1) -> dict[str, Any]:
         if self._closed:
