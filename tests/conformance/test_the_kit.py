@@ -87,7 +87,7 @@ def test_a_check_with_a_memory_is_seen() -> None:
 def test_a_check_that_changes_the_record_is_seen() -> None:
     def greedy(evidence: Evidence) -> Finding:
         for op in evidence.history.named("task.outcome"):
-            op.value["status"] = "failed"  # type: ignore[index,call-overload]
+            op.value["status"] = "failed"  # type: ignore[index]
         return honest(evidence)
 
     found = failing(proven(greedy))

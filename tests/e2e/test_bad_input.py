@@ -191,6 +191,13 @@ def test_a_slip_in_a_contract_is_noted(chaoslab: Run, here: Path) -> None:
     assert "tools.ship: no argument 'ordr' is ever sent" in said
 
 
+def test_a_promise_to_resume_without_a_way_to_is_noted(chaoslab: Run, here: Path) -> None:
+    (here / "chaoslab.toml").write_text('format = 1\nresume = "self"\n')
+    agent = f"{ROOT}/tests/e2e/agents/plain.py:make_agent"
+    said = chaoslab("run", "concurrent-2", "--seed", "0", "--agent", agent).stdout
+    assert "note: the contract says resume = \"self\", and the agent has no `async def rec" in said
+
+
 def test_resuming_another_campaign_is_refused(chaoslab: Run, here: Path) -> None:
     assert chaoslab("run", "concurrent-2", "--seed", "0").returncode == 0
     done = chaoslab("run", SCENARIO, "--seed", "0", "--resume")

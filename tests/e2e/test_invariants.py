@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from .conftest import ROOT, Run
 
@@ -31,8 +32,8 @@ def contract(here: Path, rules: str) -> str:
     return "mine.toml"
 
 
-def results(here: Path) -> dict[str, object]:
-    found: dict[str, object] = json.loads((here / "reports/latest/results.json").read_text())
+def results(here: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((here / "reports/latest/results.json").read_text())
     return found
 
 
@@ -101,7 +102,7 @@ def test_a_function_that_hangs_or_breaks_leaves_its_own_rule_unproven(
             *("--contract", contract(here, required + FUNCTION)),
         )
         assert done.returncode == 3, done.stdout + done.stderr
-        [run] = results(here)["runs"]  # type: ignore[misc]
+        [run] = results(here)["runs"]
         assert run["checks"]["invariant.mine"]["verdict"] == "unknown"
         assert words in run["checks"]["invariant.mine"]["reason"]
 

@@ -44,14 +44,15 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     """`chaoslab run`."""
     files = scenario_files(arguments.scenarios or ["matrix"])
     specs = specs_for(files, arguments.agent, contract=arguments.contract, seeds=arguments.seed)
+    subjects = tuple(specs)
     if arguments.planted:
         specs += planted_specs([s.scenario.id for s in specs])
     reports: Path = arguments.reports
     workers = Workers(watchdog_ms=arguments.watchdog * 1000, in_process=arguments.in_process)
     try:
-        workers.try_loading(arguments.agent)
+        offers = workers.try_loading(arguments.agent)
         check_modules(specs)
-        for note in contract_notes(specs):
+        for note in contract_notes(subjects, offers):
             console.print(Text(f"note: {note}"), soft_wrap=True)
         campaign = _campaign(reports, specs) if arguments.resume else Campaign.create(reports)
         with progress(console, len(specs)) as on_run:
@@ -203,14 +204,7 @@ def listing(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def explain(arguments: argparse.Namespace, console: Console) -> int:
-    """`chaoslab explain CHECK`."""
-    if arguments.check not in CHECK_IDS:
-        raise UsageError(
-            "there is no such check",
-            value=arguments.check,
-            allowed=", ".join(CHECK_IDS),
-            hint="chaoslab list",
-        )
+    """`chaoslab explain`."""
     console.print(Text(explained(arguments.check)), soft_wrap=True)
     return 0
 

@@ -99,7 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     listing = verbs.add_parser("list", help="scenarios, planted bugs and checks that ship with it")
     listing.set_defaults(command=commands.listing)
     explain = verbs.add_parser("explain", help="what a check means and what to do about it")
-    explain.add_argument("check", help="the id of a check, such as effects.delivery")
+    explain.add_argument(
+        "check", help="a check, such as effects.delivery, or a code, such as key-changed"
+    )
     explain.set_defaults(command=commands.explain)
     doctor = verbs.add_parser("doctor", help="what works on this machine, and why not")
     doctor.set_defaults(command=commands.doctor)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -220,11 +220,16 @@ def _digest_of(paths: Sequence[Path]) -> str:
     return whole.hexdigest()
 
 
-def contract_notes(specs: Sequence[RunSpec], /) -> list[str]:
-    """What looks like a slip in a contract: a tool that no packaged workload has, or an identity
-    field that this one does not send. Only a note, since a team's real agent has tools that a
-    simulated desk has not."""
+def contract_notes(specs: Sequence[RunSpec], offers: Collection[str], /) -> list[str]:
+    """What looks like a slip in a contract: a tool or an identity field that the workload does not
+    have, or a promise for which the agent does not offer the method. Only notes, since a team's
+    real agent has tools that a simulated desk has not."""
     notes: dict[str, None] = {}
+    if any(s.contract.resume == "self" for s in specs) and "recover" not in offers:
+        notes[
+            'the contract says resume = "self", and the agent has no `async def recover`: its '
+            "tasks are handed out again"
+        ] = None
     elsewhere = _all_tools()
     for spec in specs:
         if not spec.contract.given:

@@ -31,9 +31,14 @@ from chaoslab.core.errors import ChaosError
 from chaoslab.history import Writer
 from chaoslab.run.own import JudgeOwn, judge_own
 from chaoslab.run.trials import Trials, try_all
+from chaoslab.world.api import Observable, Releasable, Resumable
 
 MEMORY_MAX_BYTES = 3 << 30
 _PRINTED_MAX = 64_000
+
+
+# What an agent may offer beside the three methods, by the name of the method.
+_OFFERS = {"recover": Resumable, "sessions": Observable, "release": Releasable}
 
 
 class _Capped(io.TextIOBase):
@@ -130,12 +135,17 @@ def try_loading(agent: str) -> dict[str, Any]:
     try:
         sys.stdout = sys.stderr = printed
         with guarded() as leaks:
-            AgentSource(agent).create()
+            made = AgentSource(agent).create()
     except ChaosError as error:
         return {**_broken(str(error), printed), "exit": error.exit_code}
     finally:
         sys.stdout, sys.stderr = saved
-    return {"broke": leaks.found[0] if leaks.found else "", "printed": "", "exit": 4}
+    return {
+        "broke": leaks.found[0] if leaks.found else "",
+        "printed": "",
+        "exit": 4,
+        "offers": [name for name, shape in _OFFERS.items() if isinstance(made, shape)],
+    }
 
 
 def _close_quietly(writer: Writer) -> None:

@@ -23,7 +23,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from chaoslab.adapters import AgentSource
 from chaoslab.backends.api import ExecutionSpec
 from chaoslab.check import Finding
 from chaoslab.check.invariants import PREFIX
@@ -32,7 +31,7 @@ from chaoslab.core.errors import AdapterError, LabError
 from chaoslab.run.model import RunSpec
 from chaoslab.run.own import JudgeOwn, finding_from, judge_own
 from chaoslab.run.trials import Trial, Trials, try_all
-from chaoslab.run.worker import execute, receive, send
+from chaoslab.run.worker import execute, receive, send, try_loading
 
 HASH_SEEDS: Final = {"first": "101", "repeat": "20202"}
 _RECYCLE_AFTER: Final = 250
@@ -179,14 +178,13 @@ class Workers:
             return execute(spec, history, header, capture=False)
         return self._ask(pickle.dumps((spec, history, header)), group)
 
-    def try_loading(self, agent: str) -> None:
-        """Makes the agent once. AdapterError, or LabError where loading it breaks the worker."""
-        if self.in_process:
-            AgentSource(agent).create()
-            return
-        result = self._ask(pickle.dumps(agent), "first")
+    def try_loading(self, agent: str) -> frozenset[str]:
+        """Makes the agent once; which of `recover`, `sessions` and `release` it offers.
+        AdapterError, or LabError where loading it breaks the worker."""
+        result = try_loading(agent) if self.in_process else self._ask(pickle.dumps(agent), "first")
         if result["broke"]:
             raise (AdapterError if result["exit"] == 2 else LabError)(result["broke"])
+        return frozenset(result["offers"])
 
     def trials(self, specs: Sequence[RunSpec]) -> list[Trial]:
         """Runs as trials, in order. Where one of them breaks the interpreter, each is tried by
