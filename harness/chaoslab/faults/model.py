@@ -33,7 +33,7 @@ KINDS: Final[Mapping[str, tuple[frozenset[str], str]]] = {
     "crash": (_ALL, "the process or region dies"),
     "pause": (_ALL, "the process stands still and comes back later"),
     "partition": (_ALL, "the region is cut off"),
-    "trap": (_SERVICE, "the Wasm guest panics or aborts"),
+    "trap": (_SERVICE, "a call into the Wasm guest goes wrong inside"),
     "malformed": (frozenset(("after-commit",)), "the model's arguments are malformed"),
     "unknown-tool": (frozenset(("after-commit",)), "the model asks for a tool that is not there"),
     "truncated": (frozenset(("after-commit",)), "the model's answer is cut off"),
@@ -42,7 +42,8 @@ KINDS: Final[Mapping[str, tuple[frozenset[str], str]]] = {
 }
 MODEL_KINDS: Final = frozenset(("malformed", "unknown-tool", "truncated", "refusal"))
 MID_WRITE_KINDS: Final = frozenset(("silence", "reset", "error-reply", "crash", "pause"))
-TRAP_MODES: Final = ("panic", "abort", "loop", "out-of-bounds")
+# The first four happen in the guest, the last two in the host that it calls.
+TRAP_MODES: Final = ("panic", "abort", "loop", "out-of-bounds", "nested", "import-error")
 ROLES: Final = ("tools:keyed", "tools:unkeyed", "tools:long-running", "tools:*", "wasm:*")
 PORTS: Final = (
     "model.complete",
@@ -139,7 +140,7 @@ def _place_problem(fault: Fault) -> str:
     if fault.kind == "trap" and (not fault.at.startswith("wasm") or fault.at == "wasm.instantiate"):
         return f"trap happens inside a Wasm guest (at = wasm:*), not at {fault.at}"
     if fault.kind == "trap" and fault.mode not in TRAP_MODES:
-        return f"there is no trap mode {fault.mode!r}"
+        return f"there is no trap mode {fault.mode!r}; there are {', '.join(TRAP_MODES)}"
     if fault.kind in MODEL_KINDS and fault.at != "model.complete":
         return f"{fault.kind} is the model's own fault, not one of {fault.at}"
     if fault.kind in ("duplicate", "reorder") and fault.at.startswith("wasm"):

@@ -34,11 +34,13 @@ REPLY_TOO_LONG: Final = -5
 # What poisons an instance from this side of the border.
 HOST_FAILED: Final = "host import failed"
 NESTED_REENTRY: Final = "nested re-entry"
+NESTED_TRAP: Final = "nested call trapped"
 BAD_ADDRESS: Final = "import called with an address outside the memory"
 
 _POINTS: Final = {1: "before-commit", 2: "after-commit"}
 _FAULTS: Final = {None: 0, "panic": 1, "abort": 2, "loop": 3, "out-of-bounds": 4}
 _NO_FAULT: Final = 0
+_NESTED: Final = "nested"
 _LOG_BYTES_MAX: Final = 4096
 _ADDRESS_MASK: Final = 0xFFFF_FFFF
 
@@ -52,7 +54,9 @@ class Host(Protocol):
 
     def fault(self, point: str, /) -> str | None:
         """The fault planned for "before-commit" or "after-commit": None, "panic", "abort",
-        "loop" or "out-of-bounds"."""
+        "loop" or "out-of-bounds", which the guest carries out, or "nested": the same request is
+        made once more from in here, and traps. Where this raises, the guest is left there and
+        then, as an exception on its way through it would leave it."""
         ...
 
     def log(self, text: str, /) -> None:
@@ -64,13 +68,16 @@ class Flight:
     """One call on its way: its host, and what its imports have seen go wrong.
 
     `poison` is the instance's own, called at once, so that the first reason stays the first.
+    `nest` makes the same call again, in the middle of this one.
     """
 
-    __slots__ = ("failure", "host", "poison", "reentered")
+    __slots__ = ("failure", "host", "nest", "nested", "poison", "reentered")
 
-    def __init__(self, host: Host, poison: Callable[[str], None]) -> None:
+    def __init__(self, host: Host, poison: Callable[[str], None], nest: Callable[[], None]) -> None:
         self.host = host
         self.poison = poison
+        self.nest = nest
+        self.nested = False
         self.failure: BaseException | None = None
         self.reentered = False
 
@@ -193,21 +200,32 @@ def _checked_reply(answer: object) -> tuple[int, bytes]:
 
 def _fault(point: int) -> int:
     def action(flight: Flight) -> int:
+        if flight.nested:
+            # The inner call traps at the first point it reaches, and so commits nothing.
+            return _FAULTS["abort"]
         name = _POINTS.get(point)
         if name is None:
             # A point that nobody knows cannot be in anybody's plan.
             return _NO_FAULT
         planned = flight.host.fault(name)
+        if planned == _NESTED:
+            flight.nested = True
+            try:
+                flight.nest()
+            finally:
+                flight.nested = False
+            return _NO_FAULT
         if planned is None or (isinstance(planned, str) and planned in _FAULTS):
             return _FAULTS[planned]
         raise UsageError(
             "a host planned a fault that no guest can carry out",
             value=planned,
-            allowed=", ".join(str(fault) for fault in _FAULTS),
+            allowed=", ".join(map(str, (*_FAULTS, _NESTED))),
             hint="let the host's fault return one of these",
         )
 
-    return _guarded(action, broken=_NO_FAULT, reentered=_NO_FAULT)
+    # Where the plan cannot be had, the guest must not go on as if there were none.
+    return _guarded(action, broken=_FAULTS["abort"], reentered=_NO_FAULT)
 
 
 def _log(caller: Caller, ptr: int, length: int) -> None:

@@ -23,6 +23,7 @@ from chaoslab.wasm.errors import GuestBroke, InstanceBusy, InstanceRetired, Reen
 from chaoslab.wasm.host import (
     HOST_FAILED,
     NESTED_REENTRY,
+    NESTED_TRAP,
     Flight,
     Host,
     begin,
@@ -36,6 +37,9 @@ Status = Literal["ok", "error", "refused", "panicked", "trapped"]
 
 MEMORY_LIMIT_BYTES: Final = 16 << 20
 FUEL_MAX: Final = 1 << 62
+# What `out_ptr` and `out_len` name. A host can read it at any time, so it can be asked for here
+# like a probe, except where a guest has an export of that name.
+OUTPUT: Final = "output"
 
 PANIC_CAUGHT: Final = "panic caught at the export"
 STILL_PANICKING: Final = "panicking() after the call"
@@ -138,7 +142,8 @@ class GuestInstance:
         return self._retired
 
     def call(self, export: str, data: bytes, /, *, fuel: int, host: Host) -> GuestResult:
-        """Calls an entry with a request, or a probe (such as `count`) with no data.
+        """Calls an entry with a request, or a probe (such as `count`) with no data. "output" reads
+        once more what the guest has put out, which after a trap nobody should.
 
         An exception of the host is raised from here, after the guest has returned.
         """
@@ -151,7 +156,8 @@ class GuestInstance:
             )
         self._check_request(export, data, fuel)
         self._enter()
-        flight = self._flight = Flight(host, self._poison)
+        flight = Flight(host, self._poison, lambda: self._nest(export, data))
+        self._flight = flight
         try:
             begin(flight)
             try:
@@ -179,12 +185,12 @@ class GuestInstance:
         self._drop_if_idle()
 
     def _check_request(self, export: str, data: bytes, fuel: int) -> None:
-        probe = export in self._module.probes
-        if not probe and export not in self._module.entries:
+        probe = export not in self._module.entries
+        if probe and export not in (*self._module.probes, OUTPUT):
             raise UsageError(
                 f"module {self._module.name} has no such export to call",
                 value=export,
-                allowed=", ".join((*self._module.entries, *self._module.probes)),
+                allowed=", ".join((*self._module.entries, *self._module.probes, OUTPUT)),
                 hint="call one of these",
             )
         if not isinstance(data, bytes) or (probe and data):
@@ -234,6 +240,17 @@ class GuestInstance:
             finally:
                 self._busy.release()
 
+    def _nest(self, export: str, data: bytes) -> None:
+        """What a careless host does: it enters the guest again in the middle of a call, and goes
+        on after the trap of the inner call. The outer call then ends as if nothing were."""
+        entry = export if export in self._module.entries else self._module.entries[0]
+        try:
+            self._invoke_entry(entry, data)
+        except Trap:
+            self._poison(NESTED_TRAP)
+        else:
+            self._poison(NESTED_REENTRY)
+
     def _poison(self, reason: str) -> None:
         self._poisoned = self._poisoned or reason
 
@@ -246,6 +263,8 @@ class GuestInstance:
             if export in self._module.probes:
                 status, output = "ok", b"%d" % self._invoke(export)
                 used = self._fuel_since(fuel)
+            elif export not in self._module.entries:
+                status, output = "ok", self._read_output()
             else:
                 told = self._invoke_entry(export, data)
                 used = self._fuel_since(fuel)

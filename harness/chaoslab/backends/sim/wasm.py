@@ -3,6 +3,11 @@
 A guest call takes no virtual time of its own. What the guest commits through its host import goes
 to the ledger of the tool of that name, so durable truth is outside of the instance. The library
 classifies what a call did to its instance; keeping or retiring it is left to the agent.
+
+A trap strikes where the guest asks its host what to do: the guest panics, aborts, loops or writes
+outside its memory, or this host misbehaves. In mode `nested` it enters the guest again and goes
+on after the inner trap, so that the outer call answers as if nothing had been; in mode
+`import-error` it breaks, and the guest is left in the middle of its work.
 """
 
 from __future__ import annotations
@@ -30,6 +35,10 @@ _DEADLINE_MS = 60_000
 _INSTANTIATE_MS = 1
 
 
+class _ImportFailed(Exception):
+    """The planned failure of a host import."""
+
+
 class _TicketHost:
     """The host side of one guest call: its commits go to the ledger, its faults come from the
     nemesis."""
@@ -55,8 +64,11 @@ class _TicketHost:
         return 0, canonical({"ref": reply.ref, "absorbed": reply.absorbed}).encode()
 
     def fault(self, point: str, /) -> str | None:
-        """What the guest is to do at this point."""
-        return self._flight.trap(point)
+        """What is to go wrong at this point."""
+        mode = self._flight.trap(point)
+        if mode == "import-error":
+            raise _ImportFailed
+        return mode
 
     def log(self, text: str, /) -> None:
         """A guest's log is of no account."""
@@ -107,20 +119,25 @@ class SimInstance:
     def _run(self, caller: Caller, flight: Flight, export: str, data: bytes, fuel: int) -> bytes:
         guest, before = self._guest, self._guest.poisoned
         host = _TicketHost(self._hub, caller, flight, self._module)
+        output, trap = b"", "import-error"
         try:
             result = guest.call(export, data, fuel=fuel, host=host)
         except InstanceRetired as error:
             raise Retired(str(error), instance=guest.id) from None
+        except _ImportFailed:
+            status = "trapped"
+        else:
+            status, output, trap = result.status, result.output, result.trap
         if guest.poisoned and not before:
             self._event("wasm.poisoned", caller, guest.poisoned)
-        if result.status == "ok":
-            return result.output
-        if result.status in ("error", "refused"):
-            text = result.output.decode("utf-8", "replace")
-            raise BadRequest(text, instance=guest.id, status=result.status)
+        if status == "ok":
+            return output
+        if status in ("error", "refused"):
+            text = output.decode("utf-8", "replace")
+            raise BadRequest(text, instance=guest.id, status=status)
         raise Trapped(
             "the guest did not come back",
-            trap=result.trap or result.status,
+            trap=trap or status,
             poisoned=guest.poisoned,
             instance=guest.id,
         )
