@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from wasmtime import Store
 
@@ -20,13 +21,15 @@ from chaoslab.backends.sim import merged_contract, simulate
 from chaoslab.check import judge
 from chaoslab.check.model import Evidence
 from chaoslab.contract import DEFAULT_LIMITS
+from chaoslab.core.resources import resource_path
 from chaoslab.faults import place
 from chaoslab.history import View, Writer
-from chaoslab.run.select import REFERENCE, scenario_files, specs_for
+from chaoslab.run.select import REFERENCE_CONTRACT, scenario_files, specs_for
 from chaoslab.wasm import GuestInstance, load_module
 from chaoslab.wasm.engine import engine
 
 FUEL = 10_000_000
+AGENT = f"{Path(__file__).with_name('agent.py')}:make_agent"
 
 
 def say(text: str) -> None:
@@ -59,16 +62,20 @@ def median_ms(action: Callable[[], object], times: int) -> float:
 
 def executions() -> None:
     """Executions a second, and the cost of an entry as executions grow."""
-    spec = specs_for(scenario_files(["matrix/timeout-after-commit"]), REFERENCE, seeds=[0])[0]
+    promises = str(resource_path(REFERENCE_CONTRACT))
+    files = scenario_files(["matrix/timeout-after-commit"])
+    spec = specs_for(files, AGENT, contract=promises, seeds=[0])[0]
+    # What this agent does not promise: it takes in hand whatever comes.
+    roomy = replace(spec.contract, capacity=None)
     base = ExecutionSpec(
         scenario=spec.scenario,
         workload=spec.workload,
-        contract=spec.contract,
+        contract=roomy,
         agent=spec.agent,
         seed=0,
         ops_max=2_000_000,
     )
-    contract = merged_contract(spec.contract, spec.workload)
+    contract = merged_contract(roomy, spec.workload)
     heads = (
         "sessions",
         "tasks",

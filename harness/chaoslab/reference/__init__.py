@@ -10,6 +10,9 @@ of this package, and no service by its address. Read it in this order:
     records     what is stored of a task, enough for another process to finish it
     store       compare-and-set memory that survives lost replies
     profile     a group of items that is never used half
+    attributes  what is sensitive: in one place, added to a request as it leaves
+    budget      so much within so much time, over all processes
+    pages       reading the outside, one hop after the other
     tickets     a Wasm instance, and when to throw it away
     sessions    the life of a session, and quarantine
     dialogue    the model: asked as often as needed, believed in nothing

@@ -6,14 +6,19 @@ Then it may be tried again. May it have happened (`Indeterminate`)? Then only a 
 be asked again, with the same key and the same words; for an un-keyed one the step becomes
 `uncertain` and stays so. A step that a crash left in `intent` is treated like a lost reply.
 
-Tries are counted in the record before each one, so a crash does not start the count again.
+Tries are counted in the record before each one, so a crash does not start the count again. What a
+budget allows is counted before as well; and what is sensitive is added to a request as it leaves,
+so that it stands neither in the record nor in what the model is told.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from chaoslab.reference.attributes import Attributes
+from chaoslab.reference.budget import Budget
 from chaoslab.reference.errors import NotNow
+from chaoslab.reference.ownership import Ownership
 from chaoslab.reference.records import Step, StepState
 from chaoslab.reference.sessions import Sessions
 from chaoslab.reference.settings import Settings, pause_ms
@@ -21,6 +26,7 @@ from chaoslab.reference.taskbook import Entry
 from chaoslab.reference.tickets import Tickets
 from chaoslab.reference.toolbox import TOOLS, Tool
 from chaoslab.world import (
+    BadRequest,
     Conflict,
     ConnectionRefused,
     Indeterminate,
@@ -38,10 +44,22 @@ class Actions:
     """The hands of one process."""
 
     def __init__(
-        self, world: World, settings: Settings, sessions: Sessions, tickets: Tickets
+        self,
+        world: World,
+        settings: Settings,
+        sessions: Sessions,
+        tickets: Tickets,
+        attributes: Attributes,
+        budget: Budget,
     ) -> None:
         self._world, self._settings = world, settings
         self._sessions, self._tickets = sessions, tickets
+        self._attributes, self._budget = attributes, budget
+
+    async def make_room(self, own: Ownership, step: Step) -> None:
+        """Takes what an action needs before it may be sent. `NotNow` where it cannot be had."""
+        if slot := _slot(step):
+            await self._budget.take(own, slot)
 
     async def carry_out(self, entry: Entry, step: Step, *, resumed: bool = False) -> None:
         """Brings a step from `intent` to `done`, `uncertain` or `failed`.
@@ -54,7 +72,7 @@ class Actions:
             return
         what = f"{step.tool} {step.marker}"
         self._sessions.move(entry.own.session, "waiting-for-tool", what)
-        doubt, wait, problem = resumed, 0, ""
+        doubt, known, again, wait, problem = resumed, resumed, False, 0, ""
         for nth in range(1, self._settings.tries_per_delivery + 1):
             if wait:
                 await self._world.clock.sleep(wait)
@@ -67,8 +85,9 @@ class Actions:
             try:
                 await self.act_and_record(entry, step)
             except WorldError as error:
-                problem, wait = error.code, self._wait(tool, error, nth)
+                problem, wait = error.code, self.wait_ms(tool, error, nth)
                 doubt = doubt or isinstance(error, Indeterminate)
+                known = known or isinstance(error, (Indeterminate, Conflict))
                 if isinstance(error, Trapped):
                     await self._note_trap(entry, error)
                 if not self.may_repeat(tool, error):
@@ -77,14 +96,32 @@ class Actions:
                 self._sessions.move(entry.own.session, "active", f"{what} is done")
                 return
         else:
-            if step.tries < self._settings.tries_in_all:
-                raise NotNow(f"{what} gets no answer now: {problem}")
+            again = step.tries < self._settings.tries_in_all
+        if not known and (slot := _slot(step)):
+            await self._budget.give_back(entry.own, slot)  # no try has reached the service
+        if again:
+            raise NotNow(f"{what} gets no answer now: {problem}")
         await self._settle(entry, step, "uncertain" if doubt else "failed", problem)
 
     async def act_and_record(self, entry: Entry, step: Step) -> None:
         """One try: the call first, and what it brought on record after."""
-        reply = await self.attempt(step)
+        reply = await self.attempt(await self.to_send(entry, step))
+        if slot := _slot(step):
+            await self._budget.answered(entry.own, slot)
         await entry.put_step(replace(step, state="done", ref=reply.ref))
+
+    async def to_send(self, entry: Entry, step: Step) -> Step:
+        """The step as its request goes out, with what must not be on record."""
+        wanted = TOOLS[step.tool].attributes
+        if not wanted:
+            return step
+        known = await self._attributes.of(entry.record.tenant, entry.record.session)
+        for name in wanted.values():
+            if name not in known:
+                raise BadRequest(f"no {name} of the customer is on record")
+        entry.own.check()  # reading took its time
+        more = {argument: known[name] for argument, name in wanted.items()}
+        return replace(step, args={**step.args, **more})
 
     async def attempt(self, step: Step) -> ToolReply:
         """Sends the request of a step."""
@@ -115,7 +152,7 @@ class Actions:
         await entry.put_step(replace(step, state=state, why=why))
         self._sessions.move(entry.own.session, "active", f"{step.tool} {step.marker} is {state}")
 
-    def _wait(self, tool: Tool, error: WorldError, nth: int) -> int:
+    def wait_ms(self, tool: Tool, error: WorldError, nth: int) -> int:
         """How long to wait before the next try: what the service says, or longer each time."""
         settings = self._settings
         wait = pause_ms(
@@ -128,3 +165,8 @@ class Actions:
             return wait + tool.settle_ms
         asked = error.details.get("retry_after_ms") if isinstance(error, Refused) else None
         return wait + asked if isinstance(asked, int) else wait
+
+
+def _slot(step: Step) -> str:
+    """The key under which an action has its slot of the budget; "" where it needs none."""
+    return step.key or "" if TOOLS[step.tool].budgeted else ""

@@ -3,6 +3,9 @@
 It holds no state that matters. A task may arrive here twice, or arrive while a predecessor is
 still at it, or be found unfinished after a crash: all three go through `_work`, one at a time per
 session, first by a lock within this process and then by a lease among processes.
+
+What is more than it can bear it puts off, before it has touched anything. A queue of its own would
+grow without bound and be lost in a crash; that of whoever hands out the tasks is neither.
 """
 
 from __future__ import annotations
@@ -12,10 +15,13 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from chaoslab.reference.actions import Actions
+from chaoslab.reference.attributes import Attributes
+from chaoslab.reference.budget import Budget
 from chaoslab.reference.dialogue import Dialogue
 from chaoslab.reference.errors import NotNow
 from chaoslab.reference.job import Job, Parts
 from chaoslab.reference.ownership import Ownership
+from chaoslab.reference.pages import Pages
 from chaoslab.reference.policies import Policies
 from chaoslab.reference.profile import Profiles
 from chaoslab.reference.sessions import Sessions
@@ -41,6 +47,9 @@ class ReferenceAgent:
     policies_class: ClassVar[type[Policies]] = Policies
     profiles_class: ClassVar[type[Profiles]] = Profiles
     dialogue_class: ClassVar[type[Dialogue]] = Dialogue
+    attributes_class: ClassVar[type[Attributes]] = Attributes
+    budget_class: ClassVar[type[Budget]] = Budget
+    pages_class: ClassVar[type[Pages]] = Pages
     job_class: ClassVar[type[Job]] = Job
 
     async def start(self, world: World, /) -> None:
@@ -49,6 +58,9 @@ class ReferenceAgent:
         store = self.store_class(world, settings)
         sessions = self.sessions_class(world, settings, store)
         tickets = self.tickets_class(world)
+        policies = self.policies_class(store)
+        attributes = self.attributes_class(store, settings)
+        budget = self.budget_class(world, settings, store)
         self._world = world
         self._parts = Parts(
             world=world,
@@ -56,33 +68,51 @@ class ReferenceAgent:
             store=store,
             sessions=sessions,
             book=self.book_class(world, settings, store),
-            policies=self.policies_class(store),
+            policies=policies,
             profiles=self.profiles_class(store, settings),
             dialogue=self.dialogue_class(world, settings),
-            actions=self.actions_class(world, settings, sessions, tickets),
+            actions=self.actions_class(world, settings, sessions, tickets, attributes, budget),
+            attributes=attributes,
+            pages=self.pages_class(world, settings, policies),
         )
         self._locks: dict[str, asyncio.Lock] = {}
+        self._handling = 0
         self._resuming: set[asyncio.Task[None]] = set()
 
     async def handle(self, task: Task, /) -> Outcome:
         """Works on a task until it has an outcome, or says that it cannot be had now."""
-        return await self._work(task.id, task.session, task)
+        if self.full():
+            return self.put_off(task)
+        self._handling += 1
+        try:
+            return await self._work(task.id, task.session, task)
+        finally:
+            self._handling -= 1
+
+    def full(self) -> bool:
+        """Whether this process has as many tasks in hand as it can bear."""
+        return self._handling + len(self._resuming) >= self.settings.tasks_in_hand_max
+
+    def put_off(self, task: Task) -> Outcome:
+        """What a task is told for which there is no room now."""
+        return Outcome(task=task.id, status="deferred", reason="too many tasks are in hand")
 
     async def recover(self) -> Sequence[str]:
-        """Takes up what was accepted and not finished, and names it.
+        """Takes up what was accepted and not finished, as much as it can bear, and names it.
 
-        Another process may be alive and at it: the lease decides, and whoever comes second finds
-        the outcome on record and repeats it.
+        What it does not name will be handed out again. Another process may be alive and at one:
+        the lease decides, and whoever comes second finds the outcome on record and repeats it.
         """
         try:
             records = await self._parts.book.unfinished()
         except NotNow:
             return []  # memory stays away: whatever is open will be handed out again
-        for record in records:
+        resumed = records[: self.settings.tasks_in_hand_max]
+        for record in resumed:
             resuming = asyncio.create_task(self._resume(record.task, record.session))
             self._resuming.add(resuming)
             resuming.add_done_callback(self._resuming.discard)
-        return [record.task for record in records]
+        return [record.task for record in resumed]
 
     def sessions(self) -> Mapping[str, str]:
         """The state of each session that this process has worked for."""

@@ -47,8 +47,14 @@ def transcript(
 
 
 def _told(step: Step) -> str:
+    told: dict[str, str | None]
     if step.state == "done":
         told = {"status": "done", "ref": step.ref}
+        if step.page is not None:
+            told = {"status": "done", "page": step.page}
+    elif step.state == "declined":
+        # Nothing went wrong: the model is to go on without it.
+        told = {"status": "declined", "why": step.why}
     else:
         told = {"error": f"{step.state}: {step.why}"}
     return json.dumps(told, sort_keys=True)

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from chaoslab.reference.actions import Actions
+from chaoslab.reference.attributes import Attributes
 from chaoslab.reference.dialogue import Dialogue, opening, transcript
 from chaoslab.reference.errors import GaveUp, NotNow, Quarantined
 from chaoslab.reference.ownership import Ownership
+from chaoslab.reference.pages import Pages
 from chaoslab.reference.policies import Policies
 from chaoslab.reference.profile import Profiles
 from chaoslab.reference.records import Step
@@ -38,6 +40,8 @@ class Parts:
     profiles: Profiles
     dialogue: Dialogue
     actions: Actions
+    attributes: Attributes
+    pages: Pages
 
 
 class Job:
@@ -67,24 +71,9 @@ class Job:
             return entry
         if task is None:
             raise NotNow(f"there is no record of {name}")
-        customer = task.data.get("customer")
-        if isinstance(customer, Mapping):
-            await self._keep_attributes(task, customer)
+        await self._parts.attributes.keep(self._own, task)
         policy = await self._parts.policies.current(self._own)
         return await self._parts.book.create(self._own, task, policy)
-
-    async def _keep_attributes(self, task: Task, customer: Mapping[str, Any]) -> None:
-        """What is known of the customer is kept in one place, by tenant, and nowhere else."""
-        store = self._parts.store
-        id = f"attr/{task.tenant}/{task.session}"
-        found = dict(customer)
-
-        def change(there: Any) -> Mapping[str, Any] | None:
-            same = isinstance(there, Mapping) and all(there.get(k) == v for k, v in found.items())
-            return None if same else found
-
-        ttl_ms = self._parts.settings.attributes_ttl_ms
-        await store.amend(id, await store.read(id), change, self._own, ttl_ms=ttl_ms)
 
     async def _work(self, entry: Entry) -> tuple[str, str]:
         """Talks and acts until the model has its final word. Returns it, and why that is not
@@ -92,7 +81,7 @@ class Job:
         messages = entry.record.opening or await self._open(entry)
         try:
             for _ in range(self._parts.settings.turns_max):
-                await self._finish_begun_steps(entry)
+                await self.finish_begun_steps(entry)
                 self._check_deadline(entry)
                 self._own.check()
                 said = await self._parts.dialogue.ask(transcript(messages, entry.record.steps))
@@ -111,10 +100,11 @@ class Job:
             await profiles.save(self._own, record.task, record.profile, now)
         return opening(record.prompt, await profiles.load(record.session))
 
-    async def _finish_begun_steps(self, entry: Entry) -> None:
+    async def finish_begun_steps(self, entry: Entry) -> None:
         """Takes up what an earlier owner had begun."""
         for step in entry.record.steps:
             if step.state == "intent":
+                await self._parts.actions.make_room(self._own, step)
                 await self._parts.actions.carry_out(entry, step, resumed=True)
 
     async def _act(self, entry: Entry, messages: list[Mapping[str, Any]], call: ToolCall) -> None:
@@ -122,14 +112,19 @@ class Job:
         world, record = self._parts.world, entry.record
         tool = TOOLS[call.name]
         args = {name: call.args[name] for name in tool.args}
-        marker = world.marker_of(call.name, args)
+        marker = str(args["url"]) if tool.page else world.marker_of(call.name, args)
         if record.step(call.name, marker) is not None:
             return  # the model repeats itself; the transcript tells it what became of it
         key = key_of(record.session, record.task, call.name, marker) if tool.keyed else None
         step = Step(tool=call.name, marker=marker, key=key, args=args, call=call.id)
+        if tool.page:
+            await entry.put_step(await self._parts.pages.read(record.policy, step), messages)
+            return
         objection = await self._parts.policies.objection(record.policy, call.name, args)
         if objection:
             step.state, step.why, step.tries = "failed", objection, 0
+        else:
+            await self._parts.actions.make_room(self._own, step)
         await entry.put_step(step, messages)
         if not objection:
             world.report.intent(step.tool, step.marker, step.key)

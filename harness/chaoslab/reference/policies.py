@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from chaoslab.reference.ownership import Ownership
 from chaoslab.reference.store import Store
 
 _CURRENT: Final = "policy/current"
 _FIRST: Final = "policy/v1"
-_FIRST_RULES: Final[Mapping[str, Any]] = {"refund_cents_max": 1_000_000}
+_FIRST_RULES: Final[Mapping[str, Any]] = {"refund_cents_max": 1_000_000, "hosts": ["kb.example"]}
 
 
 class Policies:
@@ -39,6 +40,10 @@ class Policies:
         most = rules.get("refund_cents_max")
         if tool == "refund" and isinstance(most, int) and args["amount_cents"] > most:
             return f"{version} allows {most} cents at most"
+        if tool == "browse":
+            host = _host(args["url"])
+            if host not in rules.get("hosts", ()):
+                return f"{version} does not allow requests to {host or 'such an address'}"
         return ""
 
     async def _rules(self, version: str) -> Mapping[str, Any]:
@@ -54,3 +59,13 @@ class Policies:
         return await self._store.amend(
             id, known, lambda there: value if there is None else None, own, ttl_ms=None
         )
+
+
+def _host(url: str) -> str:
+    """Whom a request would go to, with port and user where there are any: then it is not one of
+    the plain names in the rules. "" where nobody can tell."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return parts.netloc.lower() if parts.scheme in ("http", "https") else ""

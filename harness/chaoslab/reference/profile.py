@@ -42,7 +42,7 @@ class Profiles:
             ttl_ms=self._ttl_ms,
         )
         for item in standing:
-            if not item.id.startswith(_part(own.session, revision, "")):
+            if not item.id.startswith(self.part(own.session, revision, "")):
                 await self._store.erase(item.id, own)
 
     async def load(self, session: str) -> dict[str, str]:
@@ -51,7 +51,7 @@ class Profiles:
             manifest = await self._store.read(_manifest(session))
             if manifest is None or not isinstance(manifest.value, Mapping):
                 return {}
-            prefix = _part(session, _revision(manifest), "")
+            prefix = self.part(session, _revision(manifest), "")
             items = await self._store.scan(prefix)
             found = {item.id.removeprefix(prefix): str(item.value) for item in items}
             names = manifest.value.get("parts")
@@ -60,12 +60,16 @@ class Profiles:
             # The revision was replaced while we read it: the next manifest has another.
         return {}
 
+    def part(self, session: str, revision: str, name: str) -> str:
+        """The id of a part; with "" for the last ones, the prefix of all that are below."""
+        return "/".join(x for x in ("profile", session, revision) if x) + f"/{name}"
+
     async def _write_parts(
         self, own: Ownership, revision: str, parts: Mapping[str, str], now: int
     ) -> tuple[Item, ...]:
         """Writes the parts of a revision, whole. Returns what stood below the session before."""
         for _ in range(_TRIES_MAX):
-            standing = await self._store.scan(_part(own.session, "", ""))
+            standing = await self._store.scan(self.part(own.session, "", ""))
             versions = {item.id: item.version for item in standing}
             writes = [
                 Write(
@@ -76,7 +80,7 @@ class Profiles:
                     durability="quorum",
                 )
                 for name in sorted(parts)
-                for id in (_part(own.session, revision, name),)
+                for id in (self.part(own.session, revision, name),)
             ]
             try:
                 await self._store.write_group(writes, own)
@@ -88,11 +92,6 @@ class Profiles:
 
 def _manifest(session: str) -> str:
     return f"profile/{session}"
-
-
-def _part(session: str, revision: str, name: str) -> str:
-    """The id of a part; with "" for the last ones, the prefix of all that are below."""
-    return "/".join(x for x in ("profile", session, revision) if x) + f"/{name}"
 
 
 def _revision(manifest: Item | None) -> str:

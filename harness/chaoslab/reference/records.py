@@ -3,7 +3,8 @@
 A record must be enough to finish the task in another process, in another region, without the
 `Task` object: so it keeps the prompt, the data and every step with its exact arguments. A step is
 written as `intent` before anything is sent and as `done`, `uncertain` or `failed` after; what a
-crash leaves behind is therefore always readable.
+crash leaves behind is therefore always readable. A page is read first and written down after
+(`done`, or `declined` where the rules forbid it), since reading it again does no harm.
 
 >>> step = Step(tool="notify", marker="o-7/refunded", key=None, args={"order": "o-7"}, call="c1")
 >>> record = TaskRecord(task="t1", session="s1", tenant="x", prompt="?", steps=[step])
@@ -21,13 +22,14 @@ from typing import Any, Literal
 
 from chaoslab.world import Claim, Outcome, Status
 
-StepState = Literal["intent", "done", "uncertain", "failed"]
+StepState = Literal["intent", "done", "uncertain", "failed", "declined"]
 
 
 @dataclass(slots=True, kw_only=True)
 class Step:
-    """One action. `tries` is how often it was, or was about to be, sent; `call` is the id that
-    the model gave, kept so that the transcript can be told again word for word."""
+    """One action, or the reading of one page. `tries` is how often it was, or was about to be,
+    sent; `call` is the id that the model gave, kept so that the transcript can be told again word
+    for word. `page` is what a page said; nothing was done there, so nothing is claimed."""
 
     tool: str
     marker: str
@@ -37,6 +39,7 @@ class Step:
     state: StepState = "intent"
     tries: int = 1
     ref: str | None = None
+    page: str | None = None
     why: str = ""
 
 
@@ -79,7 +82,7 @@ class TaskRecord:
 
     def claims(self) -> tuple[Claim, ...]:
         """What is certainly done."""
-        done = [s for s in self.steps if s.state == "done"]
+        done = [s for s in self.steps if s.state == "done" and s.page is None]
         return tuple(Claim(tool=s.tool, marker=s.marker, ref=s.ref) for s in done)
 
     def verdict(self) -> Status:

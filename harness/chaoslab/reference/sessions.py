@@ -54,7 +54,8 @@ class Sessions:
             ttl_ms=self._settings.session_ttl_ms,
             durability=durability,
         )
-        if item is None:
+        if item is None and own.session not in self.states:
+            # One that this process has worked for did not begin: its item has merely expired.
             self.move(own.session, "initialized", "its first task")
         self.states.pop(own.session, None)  # whatever this process thought, another may have moved
         self.move(own.session, "active", f"works on {task}")

@@ -22,6 +22,9 @@ DAY_MS = 24 * HOUR_MS
 class Settings:
     """Defaults that suit the support desk. Times are in milliseconds."""
 
+    # Load: what a process has in hand at once, resumed tasks included. The rest is put off.
+    tasks_in_hand_max: int = 12
+
     # Ownership: renewed three times before it would end.
     lease_ttl_ms: int = 5_000
     lease_renew_ms: int = 1_500
@@ -38,6 +41,17 @@ class Settings:
     model_deadline_ms: int = 10_000
     model_tries: int = 5  # per turn
     turns_max: int = 12
+
+    # Pages.
+    page_deadline_ms: int = 2_000
+    page_tries: int = 3  # per page and delivery
+    redirects_max: int = 5
+
+    # The budget of goodwill, over all sessions and processes.
+    credits_max: int = 2
+    credits_window_ms: int = 10_000
+    in_flight_ms: int = 120_000  # a request without an answer may be carried out so late
+    slot_patience_ms: int = 5_000  # so long a task waits before it is put off
 
     # Memory.
     memory_first_ms: int = 50

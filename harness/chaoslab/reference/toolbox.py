@@ -17,18 +17,24 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """One tool. `settle_ms`: how long a request that is in flight usually still takes."""
+    """One tool. `args` come from the model; `attributes` (argument -> attribute of the customer)
+    are added when a request is sent, and are never shown to it. `budgeted`: it needs a slot of
+    the budget. `page`: no service, but the reading of a page. `settle_ms`: how long a request
+    that is in flight usually still takes."""
 
     name: str
     args: Mapping[str, type]
+    attributes: Mapping[str, str] = field(default_factory=dict)
     keyed: bool = True
     wasm: bool = False
+    page: bool = False
+    budgeted: bool = False
     deadline_ms: int = 2_000
     settle_ms: int = 1_000
 
@@ -49,6 +55,14 @@ TOOLS: Final[Mapping[str, Tool]] = {
             args={"order": str, "customer": str, "subject": str, "body": str},
             wasm=True,
         ),
+        Tool(
+            name="credit",
+            args={"order": str, "amount_cents": int},
+            attributes={"account": "iban"},
+            budgeted=True,
+            settle_ms=5_000,
+        ),
+        Tool(name="browse", args={"url": str}, keyed=False, page=True),
     )
 }
 

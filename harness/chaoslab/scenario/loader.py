@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from chaoslab.check import CHECK_IDS
+from chaoslab.contract import ToolContract
 from chaoslab.contract.loader import limits_from, tool_from
 from chaoslab.core.errors import ScenarioError, shown
 from chaoslab.core.resources import data_root, resource_path
@@ -34,6 +35,7 @@ from chaoslab.scenario.model import (
 FORMAT = 1
 NEEDS = ("wasm", "regions", "memory", "leases")
 BUILDS = ("abort", "unwind")
+GAP_MS_MAX = 366 * 86_400_000  # a year: longer than anything is kept
 
 
 def load_scenario(path: Path, /) -> Scenario:
@@ -109,10 +111,17 @@ def _use(table: Table) -> Use:
         tasks=table.integer("tasks", 2, least=1, most=10_000),
         mix=table.strings("mix"),
         concurrent=table.boolean("concurrent"),
+        gap_ms=table.integer("gap_ms", 0, most=GAP_MS_MAX),
         deliveries=table.integer("deliveries", 1, least=1, most=8),
         rewords=table.boolean("rewords", True),
         wasm=builds,
     )
+    if use.concurrent and use.gap_ms:
+        table.complain(
+            "gap_ms",
+            f"got {use.gap_ms} (int) beside concurrent = true, where no task waits for another; "
+            "allowed: 0, or concurrent = false",
+        )
     table.close()
     return use
 
@@ -240,6 +249,9 @@ def find_workload(name: str, /) -> Workload:
 
 
 def _service(name: str, table: Table) -> Service:
+    if table.boolean("network"):
+        table.close()  # no service, so nothing else can be said of one
+        return Service(contract=ToolContract(name=name), network=True)
     duration = table.integer("duration_ms", 0)
     wasm = table.text("wasm")
     return Service(contract=tool_from(name, table), duration_ms=duration, wasm=wasm)

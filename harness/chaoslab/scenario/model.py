@@ -13,11 +13,13 @@ from chaoslab.faults import Fault
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """A simulated tool: what its service offers, how long it works, and, for a Wasm tool, the
-    module in which it runs."""
+    module in which it runs. `network`: there is no such service; the model may ask for it, and
+    the agent carries it out by requests to the outside."""
 
     contract: ToolContract
     duration_ms: int = 0
     wasm: str = ""
+    network: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +55,9 @@ class Use:
     """How a scenario uses its workload.
 
     `mix` cycles over the kinds of task within a session. `concurrent` hands out all tasks of a
-    session at once, else each after the outcome of the one before. `deliveries` hands each task
-    out so many times at once. `rewords` lets the model vary free text when it is asked again.
+    session at once, else each after the outcome of the one before, and `gap_ms` later.
+    `deliveries` hands each task out so many times at once. `rewords` lets the model vary free
+    text when it is asked again.
     """
 
     use: str = "support"
@@ -62,9 +65,19 @@ class Use:
     tasks: int = 2
     mix: tuple[str, ...] = ()
     concurrent: bool = False
+    gap_ms: int = 0
     deliveries: int = 1
     rewords: bool = True
     wasm: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def idle_ms(self) -> int:
+        """How long the gaps of one session are in all; no bound on the work counts them.
+
+        >>> Use(tasks=3, gap_ms=60_000).idle_ms
+        120000
+        """
+        return self.gap_ms * (self.tasks - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -299,11 +299,18 @@ class Wasm:
         return self.made[-1]
 
 
-class Network:
+class Network(_Port):
+    """Pages by their URL; whatever else is asked for does not exist."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pages: dict[str, NetworkReply] = {}
+
     async def request(
         self, method: str, url: str, /, *, body: bytes = b"", deadline_ms: int
     ) -> NetworkReply:
-        return NetworkReply(status=200)
+        missing = NetworkReply(status=404)
+        return await self._do("request", (method, url), lambda: self.pages.get(url, missing))
 
 
 class Report:

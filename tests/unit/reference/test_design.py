@@ -23,7 +23,8 @@ from chaoslab.contract.loader import load_contract
 from chaoslab.core.resources import data_root, resource_path
 from chaoslab.faults import place
 from chaoslab.history import View, Writer
-from chaoslab.scenario import load_scenario, load_workload, scenario_from
+from chaoslab.run.plan import calm
+from chaoslab.scenario import find_workload, load_scenario, scenario_from
 
 REFERENCE = Path(sys.modules["chaoslab"].__file__ or "").parent / "reference"
 AGENTS = resource_path("fixtures/agents")
@@ -39,6 +40,20 @@ def planted(path: Path) -> dict[str, Any]:
 
 
 BUGS = sorted(p.stem for p in AGENTS.glob("*.py") if planted(p))
+# What follows the hash seed shows only in a second interpreter, so `make selftest` looks for it.
+SEEN_IN_ONE = [n for n in BUGS if planted(AGENTS / f"{n}.py")["check"] != "recovery.deterministic"]
+# Rules about data, money and load are broken by what an agent does every day; all other bugs must
+# hide until something fails.
+NEEDS_NO_FAULT = {
+    "memory.policy",
+    "memory.retention",
+    "memory.access",
+    "isolation.sessions",
+    "egress.policy",
+    "budgets.spend",
+    "capacity.defers",
+    "limits.tasks",
+}
 
 
 @pytest.mark.parametrize("path", sorted(REFERENCE.glob("*.py")), ids=lambda p: p.stem)
@@ -81,11 +96,11 @@ def execute(agent: str, raw: dict[str, Any] | None, scenario: str, seed: int) ->
 
 def _execute(agent: str, raw: dict[str, Any] | None, scenario: str, seed: int) -> dict[str, str]:
     chosen = scenario_from(raw, "test") if raw else load_scenario(data_root() / scenario)
-    workload = load_workload(resource_path("fixtures/workloads/support.toml"))
+    workload = find_workload(chosen.workload.use)
     own = AGENTS / f"{agent.rpartition('/')[2].removesuffix('.py:make_agent')}.toml"
     contract = load_contract(own if own.is_file() else CONTRACT)
     spec = ExecutionSpec(
-        scenario=replace(chosen, faults=()),
+        scenario=calm(chosen),
         workload=workload,
         contract=contract,
         agent=agent,
@@ -100,14 +115,17 @@ def _execute(agent: str, raw: dict[str, Any] | None, scenario: str, seed: int) -
     assert sum(struck.fired.values()) == sum(max(1, len(p.sites)) for p in placed)
     limits = contract.limits.over(chosen.limits.over(DEFAULT_LIMITS))
     alone = judge(Evidence(history=View(control.ops), contract=merged, limits=limits))
-    assert not [f for f in alone.findings if f.verdict == "invalid"]
+    broken = [f.check for f in alone.findings if f.verdict == "invalid"]
+    if broken:
+        assert set(broken) <= NEEDS_NO_FAULT, broken
+        return {f.check: f.verdict for f in alone.findings}
     evidence = Evidence(
         history=View(struck.ops), contract=merged, limits=limits, control=View(control.ops)
     )
     return {f.check: f.verdict for f in judge(evidence).findings}
 
 
-@pytest.mark.parametrize("name", BUGS)
+@pytest.mark.parametrize("name", SEEN_IN_ONE)
 def test_a_planted_bug_is_found_by_its_check(name: str) -> None:
     facts = planted(AGENTS / f"{name}.py")
     for seed in facts["seeds"]:
@@ -146,5 +164,5 @@ def test_the_minimal_agent_keeps_its_contract(scenario: str) -> None:
 def test_contracts_of_the_fixtures_can_be_read() -> None:
     for path in (CONTRACT, *AGENTS.glob("*.toml")):
         contract = load_contract(path)
-        assert set(contract.tools) == {"refund", "notify", "ship", "ticket"}
+        assert set(contract.tools) >= {"refund", "notify", "ship", "ticket"}
         assert "uncertain_tasks_max" not in tomllib.loads(path.read_text()).get("limits", {})

@@ -12,8 +12,13 @@ from hypothesis import strategies as st
 
 from chaoslab.contract import (
     DEFAULT_LIMITS,
+    Attribute,
+    Budget,
+    Capacity,
     Contract,
+    Egress,
     Limits,
+    MemoryClass,
     ToolContract,
     default_contract,
     marker_of,
@@ -129,6 +134,121 @@ def test_the_stand_in_keeps_what_services_offer_and_weakens_the_promise() -> Non
     assert not made.given
     assert made.tool("pay").keys and made.tool("pay").identity_fields == ("o",)
     assert made.tool("pay").promise == "at-least-once"
+
+
+# -- data, money and load
+
+RULES: dict[str, Any] = {
+    "format": 1,
+    "tools": {"pay": {}},
+    "memory": {
+        "policy": {"prefix": "policy/v", "immutable": True},
+        "profile": {"prefix": "profile/", "retention_ms": 5, "skew_ms": 1},
+    },
+    "attributes": {
+        "iban": {
+            "allowed": [
+                "model", "network", "log", "report", "answer",
+                "tools.pay", "tools.pay-2.b", "wasm.ticket", "memory:attr/",
+            ]
+        },
+        "tax_id2": {},
+    },
+    "egress": {"hosts": ["KB.example."], "methods": ["get"], "body_bytes_max": 0},
+    "budgets": {
+        "all": {"tool": "pay", "max": 0},
+        "each": {"tool": "pay", "max": 9, "field": "a.b", "per": "tenant", "window_ms": 1},
+    },
+    "capacity": {"tasks_in_hand_max": 1},
+}  # fmt: skip
+
+
+def test_rules_are_read_as_they_stand() -> None:
+    read = contract_from(RULES, "c.toml")
+    assert read.memory == {
+        "policy": MemoryClass(name="policy", prefix="policy/v", immutable=True),
+        "profile": MemoryClass(name="profile", prefix="profile/", retention_ms=5, skew_ms=1),
+    }
+    allowed = tuple(RULES["attributes"]["iban"]["allowed"])
+    assert read.attributes == {
+        "iban": Attribute(name="iban", allowed=allowed),
+        "tax_id2": Attribute(name="tax_id2"),
+    }
+    assert read.egress == Egress(hosts=("kb.example",), methods=("GET",), body_bytes_max=0)
+    each = Budget(name="each", tool="pay", most=9, field="a.b", per="tenant", window_ms=1)
+    assert read.budgets == {"all": Budget(name="all", tool="pay"), "each": each}
+    assert read.capacity == Capacity(tasks_in_hand_max=1, defer_within_ms=1_000)
+
+
+def test_rules_that_are_left_out_promise_nothing() -> None:
+    read = contract_from({"format": 1, "egress": {}}, "c.toml")
+    assert (read.memory, read.attributes, read.budgets, read.capacity) == ({}, {}, {}, None)
+    assert read.egress == Egress(hosts=(), methods=("GET", "HEAD"), body_bytes_max=None)
+    assert contract_from({"format": 1}, "c.toml").egress is None
+
+
+def test_every_problem_of_the_rules_is_named() -> None:
+    text = problems_of(
+        {
+            "memory": {
+                "a": {},
+                "b": {"prefix": "x/", "retention_ms": 0, "skew_ms": -1},
+                "c": {"prefix": "x/", "mutable": True},
+                "d": 3,
+            },
+            "attributes": {
+                "IBAN": {},
+                "tax": {"allowed": ["models", "tools.", "memory:", "wasm"]},
+            },
+            "egress": {"hosts": ["http://x", "*.x", "", "x:80", "[::1]"], "body_bytes_max": -1},
+            "budgets": {
+                "a": {},
+                "b": {"tool": "gift", "max": -1, "per": "team", "window_ms": 0},
+            },
+            "capacity": {"defer_within_ms": -1, "tasks": 1},
+        }
+    )
+    for part in (
+        "memory.a.prefix: is missing",
+        "memory.b.retention_ms: got 0 (int); allowed: an integer of 1 or more",
+        "memory.b.skew_ms: got -1 (int)",
+        "memory.c.prefix: is that of memory.b; allowed: one class a prefix",
+        "memory.c.mutable: unknown key; did you mean immutable?",
+        "memory.d: got 3 (int); allowed: a table [memory.d]",
+        "attributes.IBAN: a name of small letters, digits and _ is allowed",
+        "attributes.tax.allowed: got 'models' (str); allowed: model, network",
+        "attributes.tax.allowed: got 'tools.' (str)",
+        "attributes.tax.allowed: got 'memory:' (str)",
+        "attributes.tax.allowed: got 'wasm' (str)",
+        "egress.hosts: got 'http://x' (str); allowed: plain host names",
+        "egress.hosts: got '*.x' (str)",
+        "egress.hosts: got '' (str)",
+        "egress.hosts: got 'x:80' (str)",
+        "egress.hosts: got '[::1]' (str)",
+        "egress.body_bytes_max: got -1 (int)",
+        "budgets.a.tool: is missing",
+        "budgets.a.max: is missing; allowed: an integer of 0 or more",
+        "budgets.b.max: got -1 (int)",
+        "budgets.b.per: got 'team' (str); allowed: all, tenant, session, task",
+        "budgets.b.window_ms: got 0 (int)",
+        "budgets.b.tool: 'gift' is no tool of this contract",
+        "capacity.tasks_in_hand_max: is missing",
+        "capacity.defer_within_ms: got -1 (int)",
+        "capacity.tasks: unknown key",
+    ):
+        assert part in text, part
+
+
+@pytest.mark.parametrize(
+    ("id", "name"),
+    [("a/b/1", "ab"), ("a/1", "a"), ("a/b", "a"), ("b/1", None), ("", None)],
+)
+def test_an_item_is_of_the_class_with_the_longest_prefix(id: str, name: str | None) -> None:
+    for order in (("a", "ab"), ("ab", "a")):
+        prefixes = {"a": "a/", "ab": "a/b/"}
+        classes = {n: MemoryClass(name=n, prefix=prefixes[n]) for n in order}
+        found = Contract(memory=classes).memory_class(id)
+        assert (found.name if found is not None else None) == name
 
 
 # -- markers

@@ -170,7 +170,7 @@ def test_all_problems_come_at_once() -> None:
         "workload.sessions: got 0 (int)",
         "workload.tasks: got True (bool)",
         "workload.mixx: unknown key; did you mean mix?",
-        "workload.use: got 'supprt' (str); allowed: support",
+        "workload.use: got 'supprt' (str); allowed: desk, support",
         "schedule.seeds: ",
         "schedule.jitter_ms: got -1",
         "schedule.choices.a: got 256 (int)",
@@ -207,7 +207,7 @@ def test_an_unknown_workload_kind_or_expectation_is_named_with_those_there_are()
 )
 def test_a_workload_is_a_name_and_never_a_path(use: str) -> None:
     text = problems_of({"workload": {"use": use}})
-    assert "workload.use" in text and "allowed: support" in text
+    assert "workload.use" in text and "allowed: desk, support" in text
 
 
 def test_a_fault_of_a_region_needs_a_second_region() -> None:

@@ -32,11 +32,11 @@ _STOP_MS = 10_000
 
 def merged_contract(contract: Contract, workload: Workload, /) -> Contract:
     """The contract with a line for every simulated tool: where the team says nothing of one,
-    what its service offers stands, at least once."""
-    services = {n: s.contract for n, s in workload.services.items()}
+    what its service offers stands, at least once. What is done by plain requests is no tool."""
+    services = {n: s.contract for n, s in workload.services.items() if not s.network}
     plain = default_contract(services.values())
     known = {n: t for n, t in contract.tools.items() if n in services}
-    undoing = {n: t for n, t in contract.tools.items() if n not in services}
+    undoing = {n: t for n, t in contract.tools.items() if n not in workload.services}
     return replace(contract, tools={**plain.tools, **known, **undoing})
 
 
@@ -90,7 +90,8 @@ def _drive(hub: Hub, supervisor: Supervisor) -> None:
         loop.now_ns = max(loop.now_ns, heal_at)
     supervisor.heal()
     loop.drain()
-    _until(hub, supervisor, loop.now_ns + _CONVERGE_MS * MS, settled=True)
+    converge_ms = _CONVERGE_MS + scenario.workload.idle_ms
+    _until(hub, supervisor, loop.now_ns + converge_ms * MS, settled=True)
     waiting: list[Json] = [w.task.id for w in supervisor.work.values() if w.outcome is None]
     if waiting and loop.next_time() is None:
         hub.recorder.add("event", "lab.deadlock", {"waiting": waiting})
@@ -126,7 +127,7 @@ def _over_budget(hub: Hub) -> bool:
     if hub.idle_steps > _IDLE_STEPS_MAX:
         hub.broke.append(_SPINS)
         return True
-    limit_ms = hub.spec.virtual_ms_max
+    limit_ms = hub.spec.virtual_ms_max + hub.spec.scenario.workload.idle_ms
     if (hub.loop.next_time() or 0) > limit_ms * MS:
         if hub.recorder.ops[-1].f != "lab.budget":
             value = {"limit": "virtual_ms", "value": limit_ms}
@@ -147,7 +148,8 @@ def _final(hub: Hub, supervisor: Supervisor) -> None:
             }
             for e in ledger
         ]
-        hub.recorder.add("event", "final.effects", {"tool": tool, "effects": effects})
+        if effects or tool in hub.spec.workload.services:  # a contract may name further tools
+            hub.recorder.add("event", "final.effects", {"tool": tool, "effects": effects})
     primary = hub.memory.copies[supervisor.home]
     items: list[Json] = [
         {"id": i.id, "value": i.value, "version": list(i.version)}

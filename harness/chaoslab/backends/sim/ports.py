@@ -355,10 +355,18 @@ class SimNetwork(_Port):
             deadline_ms=deadline_ms,
             base_ms=_CROSS_MS,
             commit=lambda caller, flight: self._hub.network.apply(caller, method, url, body),
-            result=lambda r: {"status": r.status, "body": r.body.decode("utf-8", "replace")},
+            result=_network_json,
         )
         reply: NetworkReply = await self._fly(call)
-        return reply
+        return replace(reply, headers=dict(reply.headers))
+
+
+def _network_json(reply: NetworkReply) -> Json:
+    shown: dict[str, Json] = {
+        "status": reply.status,
+        "body": reply.body.decode("utf-8", "replace"),
+    }
+    return shown | {"headers": dict(reply.headers)} if reply.headers else shown
 
 
 class SimReport(_Port):

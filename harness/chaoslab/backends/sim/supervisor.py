@@ -400,12 +400,17 @@ class Supervisor:
             self._again_later(work)
 
     def _next_of_session(self, work: Work) -> None:
-        if self.hub.spec.scenario.workload.concurrent:
-            return
+        use = self.hub.spec.scenario.workload
         tasks = self.hub.cast.sessions[work.task.session]
         position = [t.id for t in tasks].index(work.task.id) + 1
-        if position < len(tasks):
-            self._hand_out(self.work[tasks[position].id])
+        if use.concurrent or position == len(tasks):
+            return
+        following = self.work[tasks[position].id]
+        if use.gap_ms:
+            name = f"~gap/{following.task.id}"
+            self.hub.after(use.gap_ms, name, lambda: self._hand_out(following))
+        else:
+            self._hand_out(following)
 
     def _release(self, session: str) -> None:
         for process in self.hub.processes:
