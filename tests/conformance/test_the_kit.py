@@ -109,7 +109,7 @@ def test_a_check_that_trusts_the_record_is_seen() -> None:
         breach(code="Bad Code"),
         breach(explanation=""),
         breach(explanation="<Agent object at 0x7f00deadbeef>"),
-        breach(explanation="see /home/someone/agent.py"),
+        breach(explanation="see /srv/agents/agent.py"),
         breach(witness=()),
         breach(witness=(3, 1)),
         breach(witness=(10_000,)),

@@ -332,9 +332,13 @@ def test_places_and_phases_are_those_of_the_code() -> None:
     assert [code(row[0]) for row in table(SCENARIO, "Phases")] == list(PHASES)
 
 
-def test_the_packaged_workload_is_described() -> None:
-    workload = find_workload("support")
-    kinds, services = tables(sections(SCENARIO)["The packaged workload"])
+WORKLOADS = {"support": "The packaged workload", "desk": "The workload `desk`"}
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_the_packaged_workloads_are_described(name: str) -> None:
+    workload = find_workload(name)
+    kinds, services, *_ = tables(sections(SCENARIO)[WORKLOADS[name]])
     for row in kinds:
         steps = [s.tool for s in workload.kinds[code(row[0])].plan]
         assert [t for t in re.findall(r"`(\w+)`", row[1]) if t in workload.services] == steps

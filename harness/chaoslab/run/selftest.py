@@ -147,7 +147,7 @@ def _bug_rows(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         row["runs"].append(run["id"])
         row["caught"] = row["caught"] and bool(run["caught"]) and not run["broke"]
         row["broke"] = row["broke"] or run["broke"]
-        for check in {v["check"] for v in run["violations"]}:
+        for check in dict.fromkeys(v["check"] for v in run["violations"]):
             row["found"][check] = row["found"].get(check, 0) + 1
     return list(rows.values())
 
