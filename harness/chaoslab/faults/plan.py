@@ -56,6 +56,8 @@ def matches(fault: Fault, site: Site, contract: Contract, /) -> bool:
         and fault.task in ("", site.task)
         and fault.marker in ("", site.marker)
         and at_port(fault.at, site.port, contract)
+        # A question to a guest, which names no action, does not reach the code that traps.
+        and (fault.kind != "trap" or bool(site.marker))
     )
 
 

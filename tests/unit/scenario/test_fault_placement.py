@@ -119,3 +119,10 @@ def test_nothing_strikes_after_the_heal() -> None:
 def test_a_task_narrows_a_fault() -> None:
     (placed,) = place([fault(task="s1-t10")], SITES, CONTRACT)
     assert {s.task for s in placed.sites} == {"s1-t10"} and placed.eligible == 2
+
+
+def test_a_trap_strikes_an_action_and_never_a_mere_question_to_the_guest() -> None:
+    trap = Fault(at="wasm:*", phase="after-commit", kind="trap")
+    sites = [site("wasm.ticket", marker=""), site("wasm.ticket", marker="o-1")]
+    [placed] = place([trap], sites, CONTRACT)
+    assert [s.marker for s in placed.sites] == ["o-1"]
