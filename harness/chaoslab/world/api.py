@@ -137,10 +137,12 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkReply:
-    """`status` as in HTTP, below 500; a 5xx is raised as `ServerError`."""
+    """`status` as in HTTP, below 500; a 5xx is raised as `ServerError`. Names of `headers` are in
+    lower case. A redirect is an answer like any other: nobody follows it on the agent's behalf."""
 
     status: int
     body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Clock(Protocol):

@@ -2,7 +2,8 @@
 
 Each session is one customer with a canary: a token that must never appear in anything done for
 another session. Profile values carry revision markers, so that two halves of different revisions
-are recognised wherever they are used together.
+are recognised wherever they are used together. A sensitive attribute carries a token with its
+name and a canary of its own, so that it is recognised wherever it turns up.
 """
 
 from __future__ import annotations
@@ -87,11 +88,19 @@ def _values(
         "session": session,
         "customer": person,
         "canary": canary,
+        "attr": {"iban": _iban(seed, session)},
         "amount_cents": 500 + number(seed, f"amount/{task}", below=9_500),
         "mark": {
             part: f"[profile-{session}:{task}:{part}]" for part in ("street", "city", "phone")
         },
     }
+
+
+def _iban(seed: int, session: str) -> str:
+    """An account that nobody has; its token says what it is, and whose."""
+    account = number(seed, f"iban/{session}", below=10**8)
+    token = f"cnry-{session}-{number(seed, f'attr/{session}/iban', below=2**32):08x}"
+    return f"DE00 0000 0000 {account:08d} 00 attr-iban:{token}"
 
 
 @lru_cache(maxsize=1)

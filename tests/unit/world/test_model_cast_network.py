@@ -229,7 +229,8 @@ def test_reading_has_no_effect_and_writing_is_recorded() -> None:
     recorder = Recorder(Writer(None, {}), lambda: 0)
     service = NetworkService(recorder)
     for method in ("GET", "HEAD", "get"):
-        assert service.apply(caller(), method, "http://kb.example/a", b"").status == 200
+        assert service.apply(caller(), method, "http://kb.example/", b"").status == 200
+        assert service.apply(caller(), method, "http://kb.example/a", b"").status == 404
     assert recorder.ops == []
     assert service.apply(caller(), "post", "http://kb.example/a", b"\xff").status == 202
     assert recorder.ops[0].marker == "POST http://kb.example/a"
