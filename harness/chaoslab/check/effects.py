@@ -23,26 +23,19 @@ again are all measured by the same thing: what stands at the end.
 
 from __future__ import annotations
 
-from chaoslab.check.facts import (
-    NO_END,
-    Claimed,
-    Effect,
-    Facts,
-    OpKey,
-    claims_of,
-    recognisable,
-    requests_behind,
-    standing_for,
-)
+from chaoslab.check.anomalies import Anomaly
+from chaoslab.check.facts import NO_END, Facts, OpKey, claims_of, recognisable
+from chaoslab.check.graph import Lineage, lineage
 from chaoslab.check.model import Check, Evidence, Finding, Violation, conclude, indexes
+from chaoslab.check.replies import is_wrong_ref
 from chaoslab.contract import Contract, ToolContract
-from chaoslab.history import Op
 
 ID = "effects.delivery"
 
 
 def _run(evidence: Evidence) -> Finding:
     facts, contract = evidence.facts, evidence.contract
+    graph = lineage(facts, contract)
     found: list[Violation] = []
     looked_at = 0
     waiting = False  # something promised has not happened, in a record that was cut short
@@ -53,8 +46,8 @@ def _run(evidence: Evidence) -> Finding:
                 continue  # a mere intent, or a request that nobody can recognise
         looked_at += 1
         found += _unexpected(facts, key)
-        found += _duplicates(facts, contract, key)
-        missing = _missing(facts, contract.tool(key[0]), key)
+        found += _duplicates(graph, contract, key)
+        missing = _missing(graph, contract.tool(key[0]), key)
         if missing and not facts.ended:
             waiting = True
         else:
@@ -84,77 +77,31 @@ def _unexpected(facts: Facts, key: OpKey) -> list[Violation]:
     ]
 
 
-def _duplicates(facts: Facts, contract: Contract, key: OpKey) -> list[Violation]:
-    tool = contract.tool(key[0])
-    if tool.promise == "at-least-once":
-        return []
-    standing = [e for e in facts.effects.get(key, ()) if e.stands and e.call is not None]
-    if len(standing) < 2:
-        return []
-    groups: dict[str, list[Effect]] = {}
-    for effect in requests_behind(standing, tool):
-        # Without declared identity fields the marker only says "same words": two tasks that
-        # send the same words may well mean two actions.
-        groups.setdefault("" if tool.identity_fields else effect.task, []).append(effect)
-    return [_duplicate(facts, tool, key, group) for group in groups.values() if len(group) > 1]
+def _duplicates(graph: Lineage, contract: Contract, key: OpKey) -> list[Violation]:
+    return [
+        Violation(
+            check=ID,
+            code="duplicate-effect",
+            subject=f"{key[0]} {key[1]}",
+            explanation=f"{anomaly.times} × {key[0]} for one request ({key[1]}) where "
+            f"{contract.tool(key[0]).promise} was promised",
+            witness=anomaly.ops,
+            tool=key[0],
+            anomaly=anomaly.detail,
+        )
+        for anomaly in graph.at(key, "duplicate-by-marker")
+        if not anomaly.legitimate
+    ]
 
 
-def _duplicate(facts: Facts, tool: ToolContract, key: OpKey, effects: list[Effect]) -> Violation:
-    first, second = effects[0], effects[1]
-    return Violation(
-        check=ID,
-        code="duplicate-effect",
-        subject=f"{key[0]} {key[1]}",
-        explanation=f"{len(effects)} × {key[0]} for one request ({key[1]}) where "
-        f"{tool.promise} was promised",
-        witness=indexes(
-            *(e.commits[0].index for e in (first, second)),
-            *(e.call.index for e in (first, second) if e.call is not None),
-        ),
-        tool=key[0],
-        anomaly=_anomaly(facts, tool, first, second),
-    )
-
-
-def _anomaly(facts: Facts, tool: ToolContract, first: Effect, second: Effect) -> str:
-    """How one action came to be done twice, from the keys and the processes of its requests."""
-    one, two = first.call, second.call
-    assert one is not None and two is not None
-    if one.index == two.index:
-        return "one-request-without-key" if one.f.startswith("tools.") else "twice-in-one-call"
-    if first.task != second.task and first.task and second.task:
-        return "repeated-across-tasks"
-    keys = (_key(one, first), _key(two, second))
-    if None not in keys and tool.keys:
-        return "key-changed" if keys[0] != keys[1] else "key-forgotten"
-    if tool.keys:
-        return "key-absent"
-    for op, effect in ((one, first), (two, second)):
-        death = facts.deaths.get(op.process)
-        if death is not None and death.index < effect.commits[0].index:
-            return "late-commit-of-a-dead-process"
-    if one.process == two.process:
-        return "un-keyed-retry"
-    earlier = one if one.index < two.index else two
-    death = facts.deaths.get(earlier.process)
-    if death is None or death.index > max(one.index, two.index):
-        return "two-processes-at-once"
-    return "repeated-after-restart"
-
-
-def _key(call: Op, effect: Effect) -> str | None:
-    return effect.commits[0].key if call.key is None else call.key
-
-
-def _missing(facts: Facts, tool: ToolContract, key: OpKey) -> list[Violation]:
+def _missing(graph: Lineage, tool: ToolContract, key: OpKey) -> list[Violation]:
     if tool.promise == "at-most-once":
         return []
-    effects = facts.effects_for(key)
-    claims = facts.claims.get(key, ())
-    for claim in claims:
-        if not standing_for(effects, claim.outcome):
-            return [_claimed_missing(tool, key, claim, effects)]
-    if tool.promise != "exactly-once" or claims or effects:
+    facts = graph.facts
+    for anomaly in graph.at(key, "claimed-not-done"):
+        if not is_wrong_ref(anomaly):
+            return [_claimed_missing(tool, anomaly)]
+    if tool.promise != "exactly-once" or key in facts.claims or facts.effects_for(key):
         return []
     entry = facts.operations.get(key)
     if entry is None:
@@ -184,20 +131,17 @@ def _missing(facts: Facts, tool: ToolContract, key: OpKey) -> list[Violation]:
     return []
 
 
-def _claimed_missing(
-    tool: ToolContract, key: OpKey, claim: Claimed, effects: list[Effect]
-) -> Violation:
-    undone = [e.undone_by.index for e in effects if e.undone_by is not None]
-    how = "was undone again" if undone else "is not in the ledger"
+def _claimed_missing(tool: ToolContract, anomaly: Anomaly) -> Violation:
+    subject = f"{anomaly.tool} {anomaly.marker}"
+    how = "was undone again" if anomaly.detail else "is not in the ledger"
     return Violation(
         check=ID,
         code="missing-effect",
-        subject=f"{key[0]} {key[1]}",
-        explanation=f"{claim.outcome.task} claims {key[0]} {key[1]}, which {how} "
-        f"({tool.promise} was promised)",
-        witness=indexes(undone, claim.outcome.index),
-        tool=key[0],
-        anomaly="claimed-after-compensation" if undone else "claimed",
+        subject=subject,
+        explanation=f"{anomaly.task} claims {subject}, which {how} ({tool.promise} was promised)",
+        witness=anomaly.ops,
+        tool=anomaly.tool,
+        anomaly="claimed-after-compensation" if anomaly.detail else "claimed",
     )
 
 

@@ -19,11 +19,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chaoslab.check.tokens import Sighting, scan
 from chaoslab.contract import ToolContract
-from chaoslab.history import Op, Operation, View
+from chaoslab.history import Op, Operation, View, tool_of
+
+if TYPE_CHECKING:
+    from chaoslab.check.graph import Lineage
 
 OpKey = tuple[str, str]  # (tool, marker)
 
@@ -109,6 +112,7 @@ class Facts:
 
     def __init__(self, view: View) -> None:
         self.view = view
+        self.graph: Lineage | None = None  # kept here by `graph.lineage`, for all checks
 
     @property
     def operations(self) -> Mapping[OpKey, Operation]:
@@ -184,6 +188,24 @@ class Facts:
             and answer.get("error") != "conflict"
             and (before < 0 or answer.index < before)
         )
+
+    @cached_property
+    def sent_keys(self) -> set[tuple[str, str]]:
+        """Every (tool, key) that a request carried, or that a Wasm guest made up."""
+        asked = {(tool_of(op), op.key) for op in self.requests if op.key is not None}
+        return asked | {(op.f[6:], op.key) for op in self.tool_commits if op.key is not None}
+
+    @cached_property
+    def looked_up(self) -> Mapping[OpKey, int]:
+        """The last answer to a look-up of each operation."""
+        found: dict[OpKey, int] = {}
+        for op in self.requests:
+            if op.get("lookup"):
+                answer = self.view.completion(op.index)
+                if answer is not None and answer.type == "ok":
+                    key = (tool_of(op).removesuffix(".lookup"), answer.marker)
+                    found[key] = max(answer.index, found.get(key, -1))
+        return found
 
     @cached_property
     def _operation_task(self) -> dict[OpKey, str]:
@@ -266,6 +288,19 @@ class Facts:
         if own or entry is None:
             return own
         return [e for op in entry.attempts for e in self._by_call.get(op.index, ())]
+
+    @cached_property
+    def _by_task(self) -> Mapping[str, list[Effect]]:
+        found: dict[str, list[Effect]] = {}
+        for effects in self.effects.values():
+            for effect in effects:
+                if effect.task and not effect.undoes:
+                    found.setdefault(effect.task, []).append(effect)
+        return found
+
+    def done_by(self, task: str, /) -> Sequence[Effect]:
+        """The effects of a task, compensations left out."""
+        return self._by_task.get(task, ())
 
     @cached_property
     def tasks(self) -> Mapping[str, TaskFacts]:

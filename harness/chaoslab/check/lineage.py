@@ -15,76 +15,54 @@ intents is not asked for any: where the key is derived and the tool takes keys, 
 
 from __future__ import annotations
 
-from chaoslab.check.facts import NO_END, Facts, OpKey
-from chaoslab.check.model import Check, Evidence, Finding, Violation, conclude, indexes
-from chaoslab.history import Operation
+from chaoslab.check.anomalies import Anomaly
+from chaoslab.check.facts import NO_END
+from chaoslab.check.graph import lineage
+from chaoslab.check.model import Check, Evidence, Finding, Violation, conclude
+from chaoslab.history import View
 
 ID = "lineage.complete"
 
 
 def _run(evidence: Evidence) -> Finding:
     facts = evidence.facts
-    found = [
-        Violation(
-            check=ID,
-            code="orphan-effect",
-            subject=f"{op.f[6:]} {op.marker}",
-            explanation=f"{op.get('ref') or op.f} was committed without a request in the record",
-            witness=(op.index,),
-            tool=op.f[6:],
-        )
-        for op in facts.tool_commits
-        if facts.invoke_of(op) is None
-    ]
-    intents = 0
-    waiting = False
-    for key, entry in facts.operations.items():
-        intents += len(entry.intents)
-        dangling = _dangling(facts, key, entry)
-        if dangling and not facts.ended:
-            waiting = True
-        else:
-            found += dangling
+    graph = lineage(facts, evidence.contract)
+    found = [_orphan(evidence.history, anomaly) for anomaly in graph.of("orphan-effect")]
+    dangling = graph.of("dangling-intent")
+    found += [_dangling(anomaly) for anomaly in dangling if anomaly.proven]
+    intents = sum(len(entry.intents) for entry in facts.operations.values())
     return conclude(
         ID,
         found,
         looked_at=len(facts.tool_commits) + intents,
         things="effects and intents",
         nothing="there were no effects, and no intents were reported",
-        missing=NO_END if waiting else "",
+        missing="" if all(anomaly.proven for anomaly in dangling) else NO_END,
     )
 
 
-def _dangling(facts: Facts, key: OpKey, entry: Operation) -> list[Violation]:
-    if not entry.intents or entry.attempts or entry.commits:
-        return []
-    for intent in entry.intents:
-        task = facts.tasks.get(intent.task)
-        if task is None:
-            continue  # nobody can say whose intent it was
-        if task.outcome is not None and task.status != "completed":
-            continue  # given up, and said so
-        if intent.key is not None and _sent_under(facts, key[0], intent.key):
-            continue  # the agent writes its markers in another way
-        return [
-            Violation(
-                check=ID,
-                code="dangling-intent",
-                subject=f"{key[0]} {key[1]}",
-                explanation=f"the agent noted that it would do {key[0]} {key[1]}, then neither "
-                f"tried nor said that {intent.task} did not get done",
-                witness=indexes(
-                    intent.index, task.outcome.index if task.outcome is not None else -1
-                ),
-                tool=key[0],
-            )
-        ]
-    return []
+def _orphan(view: View, anomaly: Anomaly) -> Violation:
+    return Violation(
+        check=ID,
+        code=anomaly.kind,
+        subject=f"{anomaly.tool} {anomaly.marker}",
+        explanation=f"{anomaly.ref or view[anomaly.ops[0]].f} was committed without a request in "
+        "the record",
+        witness=anomaly.ops,
+        tool=anomaly.tool,
+    )
 
 
-def _sent_under(facts: Facts, tool: str, key: str) -> bool:
-    return any(op.key == key for op in facts.view.named(f"tools.{tool}")) or any(
-        op.key == key for op in facts.view.named(f"wasm.{tool}")
+def _dangling(anomaly: Anomaly) -> Violation:
+    subject = f"{anomaly.tool} {anomaly.marker}"
+    return Violation(
+        check=ID,
+        code=anomaly.kind,
+        subject=subject,
+        explanation=f"the agent noted that it would do {subject}, then neither tried nor said "
+        f"that {anomaly.task} did not get done",
+        witness=anomaly.ops,
+        tool=anomaly.tool,
     )
 
 

@@ -33,6 +33,7 @@ Capability = Literal[
     "outcomes",
     "transitions",
     "memory",
+    "network",
     "marks",
     "canaries",
     "wasm",

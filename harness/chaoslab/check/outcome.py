@@ -18,20 +18,12 @@ Claims are optional. An agent that never claims anything is judged by its status
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from chaoslab.check.facts import (
-    NO_END,
-    Claimed,
-    Effect,
-    Facts,
-    TaskFacts,
-    claims_of,
-    standing_for,
-)
+from chaoslab.check.anomalies import Anomaly
+from chaoslab.check.facts import NO_END, Facts, TaskFacts, claims_of
+from chaoslab.check.graph import lineage
 from chaoslab.check.model import Check, Evidence, Finding, Violation, conclude, indexes
-from chaoslab.contract import Contract
-from chaoslab.history import Op, tool_of
+from chaoslab.check.replies import is_wrong_ref
+from chaoslab.history import Op, View, tool_of
 
 ID = "outcome.honest"
 
@@ -41,30 +33,26 @@ _DOUBTFUL = frozenset(("conflict", "fenced", "held"))
 
 def _run(evidence: Evidence) -> Finding:
     facts = evidence.facts
-    done = _effects_by_task(facts)
-    uses_claims = bool(facts.claims)
+    graph = lineage(facts, evidence.contract)
+    by_task: dict[str, list[Anomaly]] = {}
+    for anomaly in (*graph.of("claimed-not-done"), *graph.of("done-not-claimed")):
+        if not anomaly.legitimate:
+            by_task.setdefault(anomaly.task, []).append(anomaly)
     found: list[Violation] = []
     looked_at = 0
     waiting = False
     for task in facts.tasks.values():
-        own = done.get(task.id, [])
         for late in task.others:
             if late.f == "task.outcome" and late.get("status") == "completed":
                 found += _contradicting(facts, task, late)
         if task.outcome is None:
             continue
         looked_at += 1
-        claims = claims_of(task.outcome)
-        false = [v for claim in claims for v in _claim(facts, claim)]
-        if false and not facts.ended:
-            waiting = True  # what is claimed may still be on its way in a record cut short
-        else:
-            found += false
-        if task.status in ("completed", "failed") and claims:
-            found += _not_claimed(evidence.contract, task.outcome, claims, own)
-        elif task.status == "failed" and not claims:
-            found += _failed(facts, task, task.outcome, own, uses_claims)
-        elif task.status == "uncertain":
+        wrong = by_task.get(task.id, ())
+        found += [_violation(evidence.history, a) for a in wrong if a.proven]
+        # What is claimed may still be on its way in a record that was cut short.
+        waiting = waiting or not all(a.proven for a in wrong)
+        if task.status == "uncertain":
             found += _uncertain(facts, task, task.outcome)
     return conclude(
         ID,
@@ -76,136 +64,32 @@ def _run(evidence: Evidence) -> Finding:
     )
 
 
-def _effects_by_task(facts: Facts) -> dict[str, list[Effect]]:
-    found: dict[str, list[Effect]] = {}
-    for effects in facts.effects.values():
-        for effect in effects:
-            if effect.task and not effect.undoes:
-                found.setdefault(effect.task, []).append(effect)
-    return found
-
-
-def _claim(facts: Facts, claim: Claimed) -> list[Violation]:
-    effects = facts.effects_for((claim.tool, claim.marker))
-    standing = standing_for(effects, claim.outcome)
-    subject = f"{claim.tool} {claim.marker}"
-    if not standing:
-        undone = [e.undone_by.index for e in effects if e.undone_by is not None]
-        how = "had been undone" if undone else "is not in the ledger"
-        return [
-            Violation(
-                check=ID,
-                code="claimed-not-done",
-                subject=subject,
-                explanation=f"{claim.outcome.task} claims {subject}, which {how}",
-                witness=indexes(undone, claim.outcome.index),
-                tool=claim.tool,
-                anomaly="undone" if undone else "",
-            )
-        ]
-    if claim.ref is None or any(e.ref == claim.ref for e in standing):
-        return []
-    voided = any(e.ref == claim.ref for e in effects)
-    return [
-        Violation(
-            check=ID,
-            code="wrong-ref",
-            subject=subject,
-            explanation=f"{claim.outcome.task} names {claim.ref} for {subject}; the ledger has "
-            f"{standing[-1].ref}",
-            witness=indexes(standing[-1].commits[0].index, claim.outcome.index),
-            tool=claim.tool,
-            anomaly="undone" if voided else "",
+def _violation(view: View, anomaly: Anomaly) -> Violation:
+    tool, task, ref = anomaly.tool, anomaly.task, anomaly.ref
+    subject = f"{tool} {anomaly.marker}"
+    code, how = str(anomaly.kind), anomaly.detail
+    if is_wrong_ref(anomaly):
+        (done,) = (op for op in (view[i] for i in anomaly.ops) if op.type == "commit")
+        code, how = "wrong-ref", how.removeprefix("wrong-ref").lstrip("-")
+        what = f"{task} names {ref} for {subject}; the ledger has {done.get('ref')}"
+    elif anomaly.kind == "claimed-not-done":
+        what = f"{task} claims {subject}, which " + (
+            "had been undone" if how else "is not in the ledger"
         )
-    ]
-
-
-def _knowable(own: list[Effect], outcome: Op) -> list[Effect]:
-    """The standing effects that whoever reported could have known of: all but those that the
-    request of *another* process brought about after the report."""
-    return [
-        e
-        for e in own
-        if e.stands
-        and (
-            e.commits[0].index < outcome.index
-            or e.call is None
-            or e.call.process == outcome.process
-        )
-    ]
-
-
-def _not_claimed(
-    contract: Contract, outcome: Op, claims: Sequence[Claimed], own: list[Effect]
-) -> list[Violation]:
-    listed = {(c.tool, c.marker) for c in claims}
-    found = []
-    for effect in _knowable(own, outcome):
-        if effect.tool not in contract.tools:
-            continue
-        call = effect.call
-        names = {(effect.tool, effect.marker)}
-        if call is not None and call.f.startswith("wasm."):
-            names.add((call.f[5:], call.marker))
-        if names & listed:
-            continue
-        listed |= names  # one line for an action, however often it was done
-        found.append(
-            Violation(
-                check=ID,
-                code="done-not-claimed",
-                subject=f"{effect.tool} {effect.marker}",
-                explanation=f"{outcome.task} lists what it did and leaves out {effect.ref}",
-                witness=indexes(effect.commits[0].index, outcome.index),
-                tool=effect.tool,
-            )
-        )
-    return found
-
-
-def _failed(
-    facts: Facts, task: TaskFacts, outcome: Op, own: list[Effect], uses_claims: bool
-) -> list[Violation]:
-    standing = _knowable(own, outcome)
-    if not standing or (not uses_claims and _failed_elsewhere(facts, task, standing)):
-        return []
-    effect = standing[0]
-    answered = any(_last_answer(facts, e) == "ok" for e in standing)
-    return [
-        Violation(
-            check=ID,
-            code="failed-after-commit",
-            subject=f"{effect.tool} {effect.marker}",
-            explanation=f"{outcome.task} is reported as failed, and {effect.ref} stands",
-            witness=indexes(effect.commits[0].index, outcome.index),
-            tool=effect.tool,
-            anomaly="although-answered" if answered else "reply-lost",
-        )
-    ]
-
-
-def _failed_elsewhere(facts: Facts, task: TaskFacts, standing: list[Effect]) -> bool:
-    """Whether the agent knew of every effect, and what failed came later and was another call.
-
-    Such an agent, where it never uses claims, failed honestly in the middle of its work.
-    """
-    if any(_last_answer(facts, e) != "ok" for e in standing):
-        return False
-    keys = {(e.tool, e.marker) for e in standing}
-    first = min(e.commits[0].index for e in standing)
-    for op in facts.calls_of(task.id):
-        answer = facts.view.completion(op.index)
-        if op.index > first and (answer is None or answer.type != "ok"):
-            if (op.f.partition(".")[2], op.marker) not in keys:
-                return True
-    return False
-
-
-def _last_answer(facts: Facts, effect: Effect) -> str:
-    entry = facts.operations.get((effect.tool, effect.marker))
-    last = entry.attempts[-1] if entry is not None and entry.attempts else effect.call
-    answer = facts.view.completion(last.index) if last is not None else None
-    return answer.type if answer is not None else ""
+    elif how:
+        code = "failed-after-commit"
+        what = f"{task} is reported as failed, and {ref} stands"
+    else:
+        what = f"{task} lists what it did and leaves out {ref}"
+    return Violation(
+        check=ID,
+        code=code,
+        subject=subject,
+        explanation=what,
+        witness=anomaly.ops,
+        tool=tool,
+        anomaly=how,
+    )
 
 
 def _uncertain(facts: Facts, task: TaskFacts, outcome: Op) -> list[Violation]:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from chaoslab.check.facts import rows_of
+from chaoslab.check.tokens import masked
 from chaoslab.core.jsons import canonical
 from chaoslab.history import Op
 
@@ -60,6 +61,16 @@ _UNKNOWN: Final[Mapping[str, str]] = {
 
 def sentence(op: Op, before: Sequence[Op], /) -> str:
     """An entry in words; `before` are the entries already told, to say "the same key"."""
+    told = _sentence(op, before)
+    if masked(told) != told:
+        # A value that must not be seen may also stand in a name: an id, a marker, a reference.
+        return f"{op.f} {masked(told)}"
+    whole = canonical(op.value)
+    held = masked(whole)
+    return told if held == whole or held in told else f"{told} {held}"
+
+
+def _sentence(op: Op, before: Sequence[Op]) -> str:
     if op.type == "invoke":
         return _invoke(op, before)
     if op.type == "commit":
@@ -87,7 +98,7 @@ def ordinal(number: int, /) -> str:
 
 def short(value: Any, /) -> str:
     """A value, cut to what fits on a line."""
-    text = value if isinstance(value, str) else canonical(value)
+    text = masked(value if isinstance(value, str) else canonical(value))
     return text if len(text) <= _SHOWN_MAX else text[: _SHOWN_MAX - 1] + "…"
 
 
@@ -129,7 +140,8 @@ def _invoke(op: Op, before: Sequence[Op]) -> str:
 def _key(op: Op, before: Sequence[Op]) -> str:
     if op.key is None:
         return "without a key"
-    shown = op.key if len(op.key) <= 24 else f"{op.key[:12]}…{op.key[-9:]}"
+    shown = masked(op.key)
+    shown = shown if len(shown) <= 24 or shown != op.key else f"{op.key[:12]}…{op.key[-9:]}"
     earlier = [b for b in before if b.type == "invoke" and b.f == op.f]
     same = [b for b in earlier if b.marker == op.marker and b.key is not None]
     if not same:
@@ -190,6 +202,9 @@ def _ok(op: Op) -> str:
             return "there is nothing there"
         version = _version(op.get("version"))
         return f"{_agent(op)} sees version {version}: {short(op.get('value'))}"
+    headers = op.get("headers")
+    if op.f == "network.request" and isinstance(headers, Mapping) and headers.get("location"):
+        return f"the answer sends the reader on to {short(headers.get('location'))}"
     return "the answer arrives"
 
 
@@ -237,6 +252,9 @@ _EVENTS: Final[Mapping[str, Callable[[Op], str]]] = {
     "process.pause": lambda op: f"process {op.process} stands still",
     "process.resume": lambda op: f"process {op.process} goes on, unaware of the time that passed",
     "process.stop": lambda op: f"process {op.process} is asked to stop",
+    "process.recovers": lambda op: (
+        f"process {op.process} says it finishes {short(', '.join(map(str, rows_of(op, 'tasks'))))}"
+    ),
     "report.intent": lambda op: f"{_agent(op)} notes: will do {op.get('tool', '')} {op.marker}",
     "report.transition": lambda op: f"{_agent(op)} reports {op.session} as {op.get('state', '?')}",
     "report.log": lambda op: f"{_agent(op)} logs{_for(op)}: {short(op.get('text', ''))}",

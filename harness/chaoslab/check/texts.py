@@ -54,7 +54,8 @@ TEXTS: Final[Mapping[str, CheckText]] = {
             "that sent it; without a key do not repeat what a dead process may have sent: report "
             "uncertain.",
             "duplicate-effect/repeated-after-restart": "write down that the action is about to "
-            "be sent, and after a restart do not repeat it without a key.",
+            "be sent, where a crash and a failover cannot lose it and the next process surely "
+            "reads it; after a restart do not repeat the action without a key.",
             "duplicate-effect/two-processes-at-once": "let one process own a session (a lease), "
             "and make the key the same in both.",
             "duplicate-effect/repeated-across-tasks": "recognise that another task already did "
@@ -86,10 +87,16 @@ TEXTS: Final[Mapping[str, CheckText]] = {
         todo={
             "key-absent": _ONE_KEY,
             "key-changed": _ONE_KEY,
-            "key-changed/on-retry": "make the key before the loop of tries, not inside it.",
+            "key-changed/on-retry": "make the key before the loop of tries, not inside it, and "
+            "from nothing that differs from try to try, such as the time or the number of the try.",
+            "key-changed/after-restart": "store the key before the first try, or derive it from "
+            "what outlives the process: session, task, action; no counter of the process, no "
+            "chance, no words of the model.",
+            "key-changed/after-failover": "leave region and process out of the key: whoever takes "
+            "the action over must send the same one.",
             "key-changed/across-tasks": "make the key a function of the action, so that two "
             "tasks that mean the same action send the same key.",
-            "key-reused": "put what identifies the action into the key.",
+            "key-reused": "put what identifies the action into the key: session, task, action.",
             "key-reused/payload-changed": "store the request beside its key and send the stored "
             "one again; a model asked twice words it differently.",
         },
@@ -147,8 +154,8 @@ TEXTS: Final[Mapping[str, CheckText]] = {
             "left-quarantine": "a session left quarantine without the operator.",
         },
         todo={
-            "illegal-move": "report every step, in order; after a restart report the stored "
-            "state, or begin again at initialized.",
+            "illegal-move": "report every step, in the order of the table; only a new process may "
+            "report the stored state or begin again at initialized.",
             "unknown-state": "use initialized, active, waiting-for-tool, completed, failed and "
             "quarantined.",
             "left-quarantine": "store the quarantine before reporting it, and read it back "
@@ -187,6 +194,78 @@ TEXTS: Final[Mapping[str, CheckText]] = {
             "again and decide again.",
         },
     ),
+    "memory.linearizable": CheckText(
+        title="a store answers as if calls came one after the other",
+        breaks="An order is confirmed, and the next screen shows the state before it; or two "
+        "agents both believe that they were first.",
+        looks="For a store whose own order is not on record: every confirmed write and every "
+        "read of the primary, item by item. There must be one order that explains all answers. "
+        "A write without an answer may count at any later time, or never.",
+        means={"not-linearizable": "no order of the calls on an item explains their answers."},
+        todo={
+            "not-linearizable": "the store does not keep its promise, or something stands before "
+            "it: look at how it replicates, and at caches on the way.",
+            "not-linearizable/stale-read": "read what decides from the primary itself: no cache, "
+            "no replica, no session that may be behind.",
+            "not-linearizable/lost-write": "the store confirmed a write that others cannot see: "
+            "ask for a durable write, and look for a late request that overwrote it.",
+            "not-linearizable/read-of-nothing": "look for somebody else who writes to this store, "
+            "for what an earlier run left there, and for two items under one id.",
+            "not-linearizable/order": "look at how the store numbers and orders its writes.",
+            "not-linearizable/compare-and-set": "let the store compare and write in one step; to "
+            "read first and write afterwards is not enough.",
+        },
+    ),
+    "memory.policy": CheckText(
+        title="what was to stay as it was written stays so",
+        breaks="A decision was made under version 3 of the rules, and version 3 is not what it "
+        "was.",
+        looks="Every write and erasure of items that the contract calls immutable, against what "
+        "it replaced. A write that a failover discarded may be made again.",
+        means={
+            "rewritten": "an immutable item was written again with another value.",
+            "erased": "an immutable item was erased.",
+        },
+        todo={
+            "rewritten": "write the new value under a new version, with `expect = None`, and let "
+            "a pointer of its own say which version is in force.",
+            "erased": "leave old versions where they are; end their use by moving the pointer.",
+        },
+    ),
+    "memory.retention": CheckText(
+        title="nothing is kept or used longer than was promised",
+        breaks="An address that was to be forgotten a year ago is still there, or is still used.",
+        looks="The expiry of every write to items with a retention; and whether something that "
+        "they held is sent on after the last item that held it has expired. What came with the "
+        "task's own request may be used.",
+        means={
+            "kept-too-long": "an item was written without an expiry, or with one too far ahead.",
+            "used-after-expiry": "what an expired item held was sent on.",
+        },
+        todo={
+            "kept-too-long": "pass `expires_ms` with every write of this class: now plus its "
+            "retention.",
+            "used-after-expiry": "read the item when its value is needed, and do without it where "
+            "it is gone; a copy in a variable, a cache or a prompt does not expire by itself.",
+        },
+    ),
+    "memory.access": CheckText(
+        title="sensitive attributes go only where they may",
+        breaks="An account number stands in a prompt or a log, where nobody thinks of looking.",
+        looks="The token beside each sensitive value in everything that the agent sends or "
+        "writes, against the places that the contract allows for it. Encoded or encrypted values "
+        "are not seen.",
+        means={"attribute-leaked": "an attribute was sent to a place that it may not go to."},
+        todo={
+            "attribute-leaked": "add the attribute at the last moment, in the one call that "
+            "needs it; pass a name for it everywhere else.",
+            "attribute-leaked/model": "let the model name the attribute, and put its value in "
+            "after the model has answered.",
+            "attribute-leaked/log": "log the name of the attribute, not its value.",
+            "attribute-leaked/memory": "store the attribute under its own prefix only, and refer "
+            "to it by that id.",
+        },
+    ),
     "isolation.sessions": CheckText(
         title="no customer's data turns up with another",
         breaks="One customer reads another customer's name, address or order.",
@@ -209,8 +288,9 @@ TEXTS: Final[Mapping[str, CheckText]] = {
             "retired-instance-answered": "an instance answered after it was retired.",
         },
         todo={
-            "poisoned-instance-called": "after any trap retire the instance and make another; "
-            "that it still answers proves nothing.",
+            "poisoned-instance-called": "after every call, also one that answered, look at "
+            "`poisoned`; if it says anything, retire the instance and make another. That an "
+            "instance still answers proves nothing.",
             "retired-instance-answered": "drop every reference to an instance on retiring it.",
         },
     ),
@@ -254,6 +334,57 @@ TEXTS: Final[Mapping[str, CheckText]] = {
         means={"amplified": "there were more requests than was promised."},
         todo={"amplified": "wait longer between tries, and retry in one layer only."},
     ),
+    "egress.policy": CheckText(
+        title="requests to the outside keep to the allowed hosts",
+        breaks="A page tells the agent to send what it knows to somebody else, and it does.",
+        looks="Host, method and size of every request to the outside, answered or not, also "
+        "after a redirect. A host must be spelt as it is listed.",
+        means={
+            "host-not-allowed": "a request went to a host that is not listed.",
+            "method-not-allowed": "a request used a method that is not listed.",
+            "body-too-large": "a request carried more than was allowed.",
+        },
+        todo={
+            "host-not-allowed": "compare the host of the parsed URL with the list, exactly, "
+            "before the request is sent.",
+            "host-not-allowed/after-redirect": "ask the rules before every hop, not only before "
+            "the first.",
+            "method-not-allowed": "allow reading only, unless the contract says more.",
+            "body-too-large": "measure what is to be sent, and refuse what is too large.",
+        },
+    ),
+    "budgets.spend": CheckText(
+        title="spending stays within the budget",
+        breaks="Each credit was within the limit, and together they were not.",
+        looks="What the effects of a tool come to in its ledger, in all or in any window of "
+        "time, over everybody or per tenant, session or task. What was undone is given back.",
+        means={"over-budget": "the effects of a tool came to more than was promised."},
+        todo={
+            "over-budget": "count what was spent in stored state, across restarts, a request "
+            "without a certain answer too; take the room in one step before sending, and defer or "
+            "decline what does not fit.",
+            "over-budget/at-once": "reserve before sending, in one step (compare-and-set), and "
+            "give back what certainly did not happen; asking first and spending later lets two "
+            "tasks through at once.",
+        },
+    ),
+    "capacity.defers": CheckText(
+        title="what is too much is deferred, and done later",
+        breaks="A burst fills the queue, and from then on everything is late; or it is put off "
+        "and never done.",
+        looks="How many tasks each process has in hand, and for how long without a break; and "
+        "what became of tasks that were deferred.",
+        means={
+            "too-much-in-hand": "a process held on to more tasks than was promised.",
+            "deferred-forever": "a task was put off each time and never done.",
+        },
+        todo={
+            "too-much-in-hand": "count the tasks in hand and answer deferred at once beyond the "
+            "limit; a queue inside the agent is in hand, too.",
+            "deferred-forever": "let what was deferred before go first, or take it as soon as "
+            "there is room.",
+        },
+    ),
     "recovery.converges": CheckText(
         title="after the faults everything is as it would have been without them",
         breaks="Each fault leaves a small difference behind, and nobody notices.",
@@ -262,8 +393,10 @@ TEXTS: Final[Mapping[str, CheckText]] = {
         means={"diverged": "the end differs from the fault-free execution, undeclared."},
         todo={
             "diverged": "finish, or openly give up, every task that was begun.",
-            "diverged/missing": "after a restart resume from stored state what was not confirmed.",
-            "diverged/extra": "do not repeat after a restart what may have been done.",
+            "diverged/missing": "what was not confirmed must be tried again, after a restart too, "
+            "or its task must say that it was not done.",
+            "diverged/extra": "after a lost answer or a restart repeat an action only under its "
+            "old key; without a key do not repeat it.",
         },
     ),
     "recovery.deterministic": CheckText(
@@ -286,7 +419,8 @@ TEXTS: Final[Mapping[str, CheckText]] = {
         },
         todo={
             "stale-fence-accepted": "let the store refuse a fence older than the newest it saw.",
-            "unfenced-write": "pass the fence of the lease with every memory write.",
+            "unfenced-write": "pass the fence of this session's own lease with every memory write; "
+            "that of another lease protects nothing.",
         },
     ),
     "regions.loss": CheckText(

@@ -1,15 +1,18 @@
-"""Finds the two kinds of marked strings that a workload plants, in one walk per entry.
+"""Finds the three kinds of marked strings that a workload plants, in one walk per entry.
 
 - a canary, `cnry-SESSION-0123abcd`, belongs to one session and must not turn up in another;
+- an attribute, `attr-NAME:` and a canary, stands beside a sensitive value and says what it is;
 - a revision mark, `[GROUP:REVISION:PART]`, tells which write a piece of a value came from.
 
-Both are plain text so that they survive prompts, templates and models. A value that an agent
+All are plain text so that they survive prompts, templates and models. A value that an agent
 encodes or encrypts hides them: such a crossing is not seen, and the report says so.
 
 >>> canaries_in("mail to Ada cnry-s1-0123abcd now")
 [('cnry-s1-0123abcd', 's1')]
 >>> marks_in("Elm Street 5 [address:r2:street]")
 [('address', 'r2', 'street')]
+>>> attributes_in("DE02 1203 attr-iban:cnry-s1-0123abcd")
+[('attr-iban:cnry-s1-0123abcd', 'iban', 's1')]
 """
 
 from __future__ import annotations
@@ -21,9 +24,11 @@ from typing import Any, Final, NamedTuple
 from chaoslab.history import Op, View
 
 Mark = tuple[str, str, str]  # (group, revision, part)
+AttributeToken = tuple[str, str, str]  # (the token, the attribute's name, whose it is)
 
 # Not greedy: two canaries with nothing but a dash between them are still two.
 _CANARY: Final = re.compile(r"(cnry-([\w.-]+?)-[0-9a-f]{8})")
+_ATTRIBUTE: Final = re.compile(r"(attr-([a-z][a-z0-9_]*):cnry-([\w.-]+?)-[0-9a-f]{8})")
 _MARK: Final = re.compile(r"\[([\w.-]+):([\w.-]+):([\w.-]+)\]")
 
 # Answers of these ports are the world's words, not the agent's; nothing is judged by them.
@@ -43,6 +48,7 @@ class Sighting(NamedTuple):
     canaries: Sequence[tuple[str, str]]  # (the token, the session that owns it)
     marks: Sequence[Mark]
     messages: Sequence[tuple[bool, Sequence[Mark]]] = ()
+    attributes: Sequence[AttributeToken] = ()
 
 
 def canaries_in(text: str, /) -> list[tuple[str, str]]:
@@ -53,6 +59,25 @@ def canaries_in(text: str, /) -> list[tuple[str, str]]:
 def marks_in(text: str, /) -> list[Mark]:
     """Each revision mark in a text."""
     return _MARK.findall(text)
+
+
+def attributes_in(text: str, /) -> list[AttributeToken]:
+    """Each attribute token in a text. The canary in it is a canary like any other."""
+    return _ATTRIBUTE.findall(text)
+
+
+def masked(text: str, /) -> str:
+    """A text for people to read: one that holds an attribute is left out as a whole, since
+    nobody can tell where the value ends that stands beside the token.
+
+    >>> masked("pay to DE02 1203 attr-iban:cnry-s1-0123abcd")
+    '(text with the iban of s1)'
+    """
+    found = _ATTRIBUTE.findall(text) if "attr-" in text else ()
+    if not found:
+        return text
+    held = dict.fromkeys(f"the {name} of {session}" for _, name, session in found)
+    return f"(text with {' and '.join(held)})"
 
 
 def texts_of(value: Any, /) -> list[str]:
@@ -98,7 +123,8 @@ def scan(view: View, /) -> tuple[Sighting, ...]:
                 texts.append(op.key)
             if not texts:
                 continue
-            sighting = Sighting(op, *_tokens(texts))
+            canaries, marks, attributes = _tokens(texts)
+            sighting = Sighting(op, canaries, marks, (), attributes)
         if sighting.canaries or sighting.marks:
             found.append(sighting)
     return tuple(found)
@@ -108,24 +134,33 @@ def _prompt(op: Op) -> Sighting:
     """A prompt message by message, since one message is one use of what stands in it."""
     canaries: list[tuple[str, str]] = []
     marks: list[Mark] = []
+    attributes: list[AttributeToken] = []
     messages: list[tuple[bool, Sequence[Mark]]] = []
     listed = op.get("messages")
     for message in listed if isinstance(listed, (list, tuple)) else (op.value,):
         texts = texts_of(message)
-        more, own = _tokens(texts) if texts else ((), ())
-        canaries += more
-        marks += own
+        own: Sequence[Mark] = ()
+        if texts:
+            more, own, held = _tokens(texts)
+            canaries += more
+            marks += own
+            attributes += held
         by_model = isinstance(message, dict) and message.get("role") == "assistant"
         messages.append((by_model, own))
-    return Sighting(op, canaries, marks, messages)
+    return Sighting(op, canaries, marks, messages, attributes)
 
 
-def _tokens(texts: Iterable[str]) -> tuple[list[tuple[str, str]], list[Mark]]:
+def _tokens(
+    texts: Iterable[str],
+) -> tuple[list[tuple[str, str]], list[Mark], list[AttributeToken]]:
     canaries: list[tuple[str, str]] = []
     marks: list[Mark] = []
+    attributes: list[AttributeToken] = []
     for text in texts:
         if "cnry-" in text:
             canaries += _CANARY.findall(text)
+            if "attr-" in text:
+                attributes += _ATTRIBUTE.findall(text)
         if "[" in text:
             marks += _MARK.findall(text)
-    return canaries, marks
+    return canaries, marks, attributes

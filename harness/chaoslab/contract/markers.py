@@ -21,14 +21,15 @@ def marker_of(tool: ToolContract, args: Mapping[str, Any], /) -> str:
     none, a digest of all its arguments. A field may be a path such as `body.order_id`."""
     if not tool.identity_fields:
         return digest(dict(args))
-    parts = [_text(_field(args, path)) for path in tool.identity_fields]
+    parts = [_text(field_of(args, path)) for path in tool.identity_fields]
     if len(parts) == 1:
         return parts[0]
     # Escaped as in a JSON pointer, so that ("a/b", "c") and ("a", "b/c") stay apart.
     return "/".join(p.replace("~", "~0").replace("/", "~1") for p in parts)
 
 
-def _field(args: Mapping[str, Any], path: str) -> Any:
+def field_of(args: Mapping[str, Any], path: str, /) -> Any:
+    """An argument by its name or by a path such as `body.order_id`; None where there is none."""
     if path in args:
         return args[path]
     found: Any = args

@@ -184,8 +184,11 @@ class Contract:
         >>> Contract(memory=classes).memory_class("policy/draft/v2").name
         'policy/draft'
         """
-        fitting = [c for c in self.memory.values() if id.startswith(c.prefix)]
-        return max(fitting, key=lambda c: len(c.prefix), default=None)
+        found = None
+        for one in self.memory.values():
+            if id.startswith(one.prefix) and (found is None or len(one.prefix) > len(found.prefix)):
+                found = one
+        return found
 
 
 def default_contract(services: Iterable[ToolContract], /) -> Contract:

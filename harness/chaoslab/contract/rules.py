@@ -37,9 +37,12 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9-]*")
 
 def memory_from(group: Table, /) -> dict[str, MemoryClass]:
     """The `[memory.NAME]` tables."""
-    found = {}
+    found: dict[str, MemoryClass] = {}
     for name in group.raw:
         table = group.table(name)
+        same = [n for n, c in found.items() if c.prefix == table.raw.get("prefix")]
+        if same:
+            table.complain("prefix", f"is that of memory.{same[0]}; allowed: one class a prefix")
         found[name] = MemoryClass(
             name=name,
             prefix=table.text("prefix", must=True),
@@ -68,16 +71,16 @@ def attributes_from(group: Table, /) -> dict[str, Attribute]:
 
 def egress_from(top: Table, /) -> Egress | None:
     """The `[egress]` table; None where there is none."""
-    if "egress" not in top.raw:
+    if top.get("egress") is None:
         return None
     table = top.table("egress")
     egress = Egress(
-        hosts=tuple(host.lower() for host in table.strings("hosts")),
+        hosts=tuple(host.lower().removesuffix(".") for host in table.strings("hosts")),
         methods=tuple(m.upper() for m in table.strings("methods", ("GET", "HEAD"))),
         body_bytes_max=table.maybe_integer("body_bytes_max"),
     )
     for host in egress.hosts:
-        if not host or set(host) & set("/:@*? "):
+        if not host or set(host) & set("/:@*?#[]\\ "):
             table.complain("hosts", f"got {host!r} (str); allowed: plain host names")
     table.close()
     return egress
@@ -104,7 +107,7 @@ def budgets_from(group: Table, /) -> dict[str, Budget]:
 
 def capacity_from(top: Table, /) -> Capacity | None:
     """The `[capacity]` table; None where there is none."""
-    if "capacity" not in top.raw:
+    if top.get("capacity") is None:
         return None
     table = top.table("capacity")
     if "tasks_in_hand_max" not in table.raw:

@@ -4,56 +4,35 @@ A header says which check a history is for, what the contract and the limits are
 broken one, every code that must be found, and so also that nothing else is.
 """
 
-from pathlib import Path
-from typing import Any
+from collections import Counter
 
 import pytest
 
-from chaoslab.check import CHECK_IDS, Evidence, Judgement, because, judge
-from chaoslab.contract import Contract, Limits, ToolContract
-from chaoslab.history import View, read
+from chaoslab.check import CHECK_IDS, because, judge
+from chaoslab.check.texts import TEXTS
+from chaoslab.testing import Golden, goldens
 
-ROOT = Path(__file__).resolve().parents[3] / "fixtures" / "histories"
-VALID = sorted((ROOT / "valid").glob("*.jsonl"))
-INVALID = sorted((ROOT / "invalid").glob("*.jsonl"))
-
-
-def _judged(path: Path) -> tuple[dict[str, Any], View, Judgement]:
-    stored = read(path)
-    assert not stored.torn
-    head = dict(stored.header)
-    raw = dict(head["contract"])
-    tools = {
-        name: ToolContract(
-            name=name, **{**line, "identity_fields": tuple(line.get("identity_fields", ()))}
-        )
-        for name, line in raw.pop("tools", {}).items()
-    }
-    view = View(stored.ops)
-    control = head.get("control")
-    evidence = Evidence(
-        history=view,
-        contract=Contract(tools=tools, **raw),
-        limits=Limits(**head["limits"]),
-        control=View(read(ROOT / control).ops) if control else None,
-        repeats=tuple(View(read(ROOT / name).ops) for name in head.get("repeats", ())),
-    )
-    return head, view, judge(evidence)
+VALID = goldens("valid")
+INVALID = goldens("invalid")
+ENTRIES_MAX = 40
+EACH_MIN = 3
 
 
-@pytest.mark.parametrize("path", VALID, ids=lambda p: p.stem)
-def test_valid(path: Path) -> None:
-    head, _, found = _judged(path)
+@pytest.mark.parametrize("one", VALID, ids=lambda one: one.name)
+def test_valid(one: Golden) -> None:
+    found = judge(one.evidence)
     assert found.violations == ()
-    assert found.finding(head["check"]).verdict == "valid"
+    assert found.finding(one.check).verdict == "valid"
+    assert not one.breaks
 
 
-@pytest.mark.parametrize("path", INVALID, ids=lambda p: p.stem)
-def test_invalid(path: Path) -> None:
-    head, view, found = _judged(path)
+@pytest.mark.parametrize("one", INVALID, ids=lambda one: one.name)
+def test_invalid(one: Golden) -> None:
+    found = judge(one.evidence)
+    view = one.evidence.history
     broken = {f.check: [v.code for v in f.violations] for f in found.findings if f.violations}
-    assert broken == head["breaks"]
-    assert head["check"] in broken
+    assert broken == one.breaks
+    assert one.check in broken
     for violation in found.violations:
         assert list(violation.witness) == sorted(set(violation.witness))
         assert all(0 <= index < len(view) for index in violation.witness)
@@ -64,6 +43,25 @@ def test_invalid(path: Path) -> None:
         assert story[-2].startswith("  what to change: ")
 
 
-def test_every_check_has_both() -> None:
-    for paths in (VALID, INVALID):
-        assert {str(read(p).header["check"]) for p in paths} == set(CHECK_IDS)
+@pytest.mark.parametrize("kind", [VALID, INVALID], ids=["valid", "invalid"])
+def test_every_check_has_three_of_both(kind: list[Golden]) -> None:
+    each = Counter(one.check for one in kind)
+    assert {check: n for check, n in each.items() if n < EACH_MIN} == {}
+    assert set(each) == set(CHECK_IDS)
+
+
+def test_every_code_is_shown_by_one() -> None:
+    shown = {
+        (check, code) for one in INVALID for check, codes in one.breaks.items() for code in codes
+    }
+    told = {(check, code) for check, text in TEXTS.items() for code in text.means}
+    assert told - shown == set()
+
+
+def test_each_is_a_small_story_of_its_own() -> None:
+    names = [one.name for one in (*VALID, *INVALID)]
+    assert len({one.title for one in (*VALID, *INVALID)}) == len(names) == len(set(names))
+    assert all(one.name.startswith(one.check + "-") for one in INVALID)
+    assert all(0 < len(one.evidence.history) <= ENTRIES_MAX for one in (*VALID, *INVALID))
+    records = [tuple(map(repr, one.evidence.history)) for one in INVALID]
+    assert len(set(records)) == len(records)
