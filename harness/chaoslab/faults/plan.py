@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from chaoslab.contract import Contract
 from chaoslab.faults.model import Fault, Site
@@ -116,6 +117,7 @@ def _order(site: Site) -> tuple[tuple[tuple[int, int, str], ...], ...]:
     )
 
 
+@lru_cache(maxsize=65_536)
 def _natural(text: str) -> tuple[tuple[int, int, str], ...]:
     parts = re.split(r"(\d+)", text)
     return tuple((1, int(p), "") if p.isdigit() else (0, 0, p) for p in parts)

@@ -16,7 +16,7 @@ from chaoslab.backends.sim import merged_contract, simulate
 from chaoslab.check import CHECKS, Evidence, judge, without
 from chaoslab.core.errors import ChaosError
 from chaoslab.faults import place
-from chaoslab.history import View, Writer
+from chaoslab.history import Nowhere, View
 from chaoslab.run.model import RunSpec
 from chaoslab.run.own import own_checks
 from chaoslab.run.plan import calm, counted, execution_of, limits_in_force, vacuity
@@ -74,7 +74,7 @@ def _with(named: Trial, **found: Any) -> Trial:
 
 
 def _trial(spec: RunSpec, named: Trial) -> Trial:
-    quiet = simulate(execution_of(spec, calm(spec.scenario), ()), Writer(None, {}))
+    quiet = simulate(execution_of(spec, calm(spec.scenario), ()), Nowhere())
     if quiet.broke:
         return _with(named, broke=f"the fault-free execution: {quiet.broke}")
     contract, limits = merged_contract(spec.contract, spec.workload), limits_in_force(spec)
@@ -85,7 +85,7 @@ def _trial(spec: RunSpec, named: Trial) -> Trial:
     if alone.violations:
         return _with(named, ops=len(control), broken=_rows(alone.violations))
     placed = place(spec.scenario.faults, quiet.sites, contract)
-    struck = simulate(execution_of(spec, spec.scenario, placed), Writer(None, {}))
+    struck = simulate(execution_of(spec, spec.scenario, placed), Nowhere())
     if struck.broke:
         return _with(named, broke=f"the execution with faults: {struck.broke}")
     view = View(struck.ops)
