@@ -1,7 +1,7 @@
 # Two commands do everything: `make chaos` (the main job) and `make test`.
 # Both make .venv by themselves; nothing else needs to be installed by hand.
 .DEFAULT_GOAL := help
-.PHONY: help chaos demo selftest test check bench wasm clean
+.PHONY: help chaos demo selftest test check bench mutants wasm clean
 
 VENV := .venv
 BIN  := $(VENV)/bin
@@ -33,6 +33,14 @@ check: $(VENV)/.ready ## types, style, layers
 
 bench: $(VENV)/.ready ## the numbers of this machine, as ratios
 	@$(BIN)/python tests/bench/bench.py
+	@$(BIN)/python tests/bench/checkers.py
+
+$(VENV)/.mutants: $(VENV)/.ready tests/mutants/requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/mutants/requirements.txt
+	@touch $@
+
+mutants: $(VENV)/.mutants ## one small mistake at a time in the checks: does a test notice? (takes hours)
+	@$(BIN)/python tests/mutants/run.py $(ARGS)
 
 wasm: ## rebuild the Wasm modules and compare them with the committed ones
 	@sh wasm_targets/build.sh --check

@@ -29,6 +29,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from chaoslab.check.facts import Facts
 from chaoslab.check.model import Check, Evidence, Finding, Violation, conclude, indexes
 from chaoslab.check.tokens import Mark, Sighting
+from chaoslab.check.wording import receiver
 from chaoslab.history import Op
 
 ID = "memory.atomic"
@@ -158,7 +159,7 @@ def _violation(
         check=ID,
         code="torn-group-used",
         subject=group,
-        explanation=f"{op.f} was given {halves}: halves of two revisions of {group}",
+        explanation=f"{receiver(op.f)} was given {halves}: halves of two revisions of {group}",
         witness=indexes((s.index for s in sources.values()), strikes, op.index),
         tool=tail if head in ("tools", "wasm") else "",
         anomaly=f"{'torn-write' if strikes else 'mixed'} into {head}",

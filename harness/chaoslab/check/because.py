@@ -25,38 +25,51 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from chaoslab.check.model import Violation, plural
+from chaoslab.check.model import Violation
 from chaoslab.check.sentences import sentence
+from chaoslab.check.surroundings import (
+    asked_by,
+    expired_quarantine,
+    life_of,
+    lives_between,
+    reason_of,
+    regions_between,
+    replica_reads,
+    torn_reads,
+    wide_strikes,
+)
 from chaoslab.check.texts import advice
 from chaoslab.history import Op, View
 
-_LINES_MAX: Final = 11  # entries; with the conclusion, the advice and the replay 14 lines
+_LINES_MAX: Final = 11  # with the conclusion, the advice and the replay 14 lines
 _FEW: Final = 4  # with fewer entries than this a story has no beginning and no end
 _EDGE: Final = 4
 
 _WITNESS, _CAUSE, _ANSWER, _LIFE, _END, _START = range(6)
-# These hit whoever is near, so they matter although they belong to another call.
-_WIDE: Final = frozenset(("crash", "pause", "partition"))
+_ENDINGS: Final = ("outcome.", "limits.", "recovery.")
 
 
 def because(view: View, violation: Violation, /, *, replay: str = "") -> list[str]:
     """The story of a violation, one line an element. `replay` is the command that shows it."""
     ranks = _gather(view, violation)
+    gaps = _put_off(view, ranks)
     witness = [i for i in violation.witness if i in ranks]
     if len(witness) > _LINES_MAX - 3:
         # A long row of the same thing: how it began and how it ended is enough.
         for index in witness[_EDGE:-_EDGE]:
             del ranks[index]
-    kept = sorted(ranks, key=lambda index: (ranks[index], index))[:_LINES_MAX]
-    left_out = [i for i in witness if i not in kept]
+        gaps[witness[_EDGE - 1]] = len(witness) - 2 * _EDGE
+    room = _LINES_MAX - len(gaps)
     told: list[Op] = []
     rows = []
-    for op in (view[index] for index in sorted(kept)):
-        rows.append((f"#{op.index}", _seconds(op.time_ns), sentence(op, told)))
+    kept = sorted(sorted(ranks, key=lambda index: (ranks[index], index))[:room])
+    for op in (view[index] for index in kept):
+        said = sentence(op, told, until_ns=view[kept[-1]].time_ns)
+        rows.append((f"#{op.index}", _seconds(op.time_ns), said))
+        if op.index in gaps:
+            rows.append(("…", "", f"{gaps[op.index]} more like that"))
         told.append(op)
     lines = _columns(rows)
-    if left_out:
-        lines.append(f"  … and {plural(len(left_out), 'more entry').replace('entrys', 'entries')}")
     lines.append(f"  so: {violation.explanation}.")
     todo = advice(violation.check, violation.code, violation.anomaly)
     if todo:
@@ -76,49 +89,44 @@ def _seconds(time_ns: int) -> str:
     return f"{time_ns // 10**9}.{time_ns // 10**6 % 1000:03d} s"
 
 
+def _add(ranks: dict[int, int], ops: Iterable[Op], rank: int) -> None:
+    for op in ops:
+        ranks.setdefault(op.index, rank)
+
+
 def _gather(view: View, violation: Violation) -> dict[int, int]:
     """The entries of the story, each with its rank; the lowest ranks are told first."""
     ranks: dict[int, int] = {}
-
-    def add(ops: Iterable[Op], rank: int) -> None:
-        for op in ops:
-            ranks.setdefault(op.index, rank)
-
     witness = [view[i] for i in violation.witness if 0 <= i < len(view)]
     if not witness:
         return ranks
-    add(witness, _WITNESS)
+    _add(ranks, witness, _WITNESS)
     calls = {op.index if op.type == "invoke" else op.call for op in witness}
     calls = {c for c in calls if 0 <= c < len(view) and view[c].type == "invoke"}
-    add((view[c] for c in sorted(calls)), _CAUSE)
+    _add(ranks, (view[c] for c in calls), _CAUSE)
     strikes = view.named("nemesis.strike")
-    add((s for s in strikes if s.call in calls), _CAUSE)
-    for call in sorted(calls):
+    _add(ranks, (s for s in strikes if s.call in calls), _CAUSE)
+    for call in calls:
         answer = view.completion(call)
         if answer is not None:
             if answer.type != "ok":
-                add((answer,), _ANSWER)
+                _add(ranks, (answer,), _ANSWER)
             elif answer.f.startswith(("tools.", "wasm.")):
-                add((answer,), _END)
+                _add(ranks, (answer,), _END)
         if view[call].f.startswith("tools."):
-            add(view.commits(call), _ANSWER)
+            _add(ranks, view.commits(call), _ANSWER)
     for op in _missing_action(view, violation):
         calls.add(op.index)
-        add((op,), _CAUSE)
-        add((s for s in strikes if s.call == op.index), _CAUSE)
-        add((a for a in (view.completion(op.index),) if a is not None), _ANSWER)
-    first, last = witness[0].index, witness[-1].index
-    if calls:
-        first = min(first, *calls)
-    _surroundings(view, ranks, witness, first, last)
-    if violation.tool or violation.check.startswith(("outcome.", "limits.", "recovery.")):
-        tasks = {op.task for op in witness} | {view[c].task for c in calls}
-        add((o for o in view.named("task.outcome") if o.task in tasks - {""}), _END)
+        _add(ranks, (op,), _CAUSE)
+        _add(ranks, (s for s in strikes if s.call == op.index), _CAUSE)
+        _add(ranks, (a for a in (view.completion(op.index),) if a is not None), _ANSWER)
+    first = min(witness[0].index, *calls) if calls else witness[0].index
+    _around(view, violation, ranks, witness, first)
+    tasks = {op.task for op in witness} | {view[c].task for c in calls}
+    if violation.tool or violation.check.startswith(_ENDINGS):
+        _add(ranks, (o for o in view.named("task.outcome") if o.task in tasks - {""}), _END)
     if len(ranks) < _FEW:
-        for task in sorted({op.task for op in witness} - {""}):
-            _whole_task(view, ranks, task)
-        for f in ("lab.deadlock", "lab.budget", "lab.end"):
-            add(view.named(f), _START)
+        _whole_tasks(view, ranks, witness, violation.check)
     return ranks
 
 
@@ -131,38 +139,54 @@ def _missing_action(view: View, violation: Violation) -> list[Op]:
     return entry.attempts[-2:] if entry is not None and not entry.commits else []
 
 
-def _whole_task(view: View, ranks: dict[int, int], task: str) -> None:
-    """Where one entry is the whole proof: how its task began, what struck it, how it went on."""
-    # What is said a line later anyway, and the housekeeping around it, is no part of the story.
-    own = [
-        op for op in view if op.task == task and op.f not in ("report.outcome", "leases.acquire")
-    ]
-    for op in own:
-        if op.f in ("task.submit", "nemesis.strike", "task.raised"):
-            ranks.setdefault(op.index, _LIFE)
-    for op in own[-_FEW:]:
-        ranks.setdefault(op.index, _END)
-    processes = {op.process for op in own} - {""}
-    for op in view.named("process.kill"):
-        if op.process in processes:
-            ranks.setdefault(op.index, _LIFE)
-
-
-def _surroundings(
-    view: View, ranks: dict[int, int], witness: list[Op], first: int, last: int
+def _around(
+    view: View, violation: Violation, ranks: dict[int, int], witness: list[Op], first: int
 ) -> None:
-    """What happened between the ends of the story to the processes in it."""
+    """What happened between the ends of the story to whoever is in it."""
+    last = witness[-1].index
     processes = {view[i].process for i in ranks} - {""}
-    regional = {view[i].f.partition(".")[0] for i in ranks} & {"leases", "region", "memory"}
-    for f in ("process.kill", "process.start", "process.pause", "process.resume"):
-        for op in view.named(f):
-            if first < op.index < last and op.process in processes:
-                ranks.setdefault(op.index, _LIFE)
-    for op in view.named("nemesis.strike"):
-        if first < op.index < last and str(op.get("kind")) in _WIDE and op.process in processes:
-            ranks.setdefault(op.index, _ANSWER)
-    if regional:
-        for f in ("region.down", "region.partition", "region.promote"):
-            for op in view.named(f):
-                if first < op.index < last:
-                    ranks.setdefault(op.index, _LIFE)
+    sessions = {op.session for op in witness} - {""}
+    if violation.check.startswith(("limits.tasks", "recovery.")):
+        for op in witness:
+            if op.f == "task.outcome" and op.get("status") in ("failed", "uncertain"):
+                _add(ranks, reason_of(view, op), _CAUSE)
+    elif violation.check.startswith("lifecycle."):
+        for session in sessions:
+            _add(ranks, expired_quarantine(view, first, last, session), _CAUSE)
+    elif violation.check == "memory.atomic":
+        _add(ranks, torn_reads(view, witness[-1], violation.subject), _CAUSE)
+    elif violation.check == "effects.delivery":
+        _add(ranks, replica_reads(view, first, last, sessions), _ANSWER)
+    _add(ranks, wide_strikes(view, first, last, processes), _ANSWER)
+    _add(ranks, lives_between(view, first, last, processes), _LIFE)
+    _add(ranks, regions_between(view, first, last, [view[i] for i in ranks]), _LIFE)
+
+
+def _whole_tasks(view: View, ranks: dict[int, int], witness: list[Op], check: str) -> None:
+    """Where the proof is too short to be a story, the tasks in it are told."""
+    ended = {op.task for op in view.named("task.outcome") if op.get("status") != "deferred"}
+    for task in sorted({op.task for op in witness} - {""}):
+        until = witness[-1].index if task in ended else len(view) - 1
+        _add(ranks, life_of(view, task, until), _LIFE)
+        if check.startswith(_ENDINGS):
+            _add(ranks, asked_by(view, task, until)[-_FEW:], _END)
+        if task not in ended:
+            for f in ("lab.deadlock", "lab.budget", "lab.end"):
+                _add(ranks, view.named(f), _START)
+
+
+def _put_off(view: View, ranks: dict[int, int]) -> dict[int, int]:
+    """Leaves out what stands between the first and the last deferral of a task: the numbers of
+    the first ones, each with how many are missing behind it."""
+    deferred: dict[str, list[int]] = {}
+    for op in view.named("task.outcome"):
+        if op.get("status") == "deferred":
+            deferred.setdefault(op.task, []).append(op.index)
+    gaps = {}
+    for found in deferred.values():
+        first, last = found[0], found[-1]
+        if first in ranks and last in ranks and len(found) > 2:
+            gaps[first] = len(found) - 2
+            for index in found[1:-1]:
+                ranks.pop(index, None)
+    return gaps

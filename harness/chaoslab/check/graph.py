@@ -249,7 +249,7 @@ class Lineage:
         return replace(
             found,
             if_happened=tuple(self._if_happened(key, found)),
-            if_not=tuple(a for a in self.at(key, "claimed-not-done") if not a.proven),
+            if_not=tuple(self.at(key, "claimed-not-done")),
         )
 
     def _world(self, tool: str, invoke: Op, repeat: Op | None) -> tuple[World, int]:

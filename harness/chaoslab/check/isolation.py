@@ -20,12 +20,13 @@ nothing may be asked of it again, and a retired one may not answer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chaoslab.check.facts import Facts, rows_of
 from chaoslab.check.model import Check, Evidence, Finding, Violation, conclude, indexes
-from chaoslab.check.tokens import Sighting
+from chaoslab.check.tokens import Sighting, masked
+from chaoslab.check.wording import receiver
 from chaoslab.history import Op
 
 SESSIONS_ID = "isolation.sessions"
@@ -53,7 +54,8 @@ def _sessions(evidence: Evidence) -> Finding:
             if not _sent(op) or token in carried or row in reported:
                 continue
             reported.add(row)
-            found.append(_crossed(origin.get(token), op, token, owner))
+            guest = _left_in_guest(facts, op, owner)
+            found.append(_crossed(guest or (origin.get(token),), op, token, owner, bool(guest)))
         _hold(sighting, held)
     return conclude(
         SESSIONS_ID,
@@ -90,14 +92,39 @@ def _hold(sighting: Sighting, held: dict[str, set[str]]) -> None:
         held[str(op.get("id", ""))] = {token for token, _ in sighting.canaries}
 
 
-def _crossed(origin: Op | None, op: Op, token: str, owner: str) -> Violation:
+def _left_in_guest(facts: Facts, op: Op, owner: str) -> tuple[Op, ...]:
+    """Where a Wasm guest put out the token: its call for the session that owns it, after which
+    the instance was poisoned, and that entry. What a broken call left in it came out here."""
+    call = op if op.type == "invoke" else facts.invoke_of(op)
+    if call is None or not call.f.startswith("wasm.") or op is call:
+        return ()
+    for bad in facts.view.named("wasm.poisoned"):
+        before = facts.invoke_of(bad)
+        if before is None or before.index >= call.index or before.session != owner:
+            continue
+        if _instance_of(facts, bad) == (call.process, str(call.get("instance", ""))):
+            return before, bad
+    return ()
+
+
+def _crossed(origin: Sequence[Op | None], op: Op, token: str, owner: str, guest: bool) -> Violation:
     head, _, tail = op.f.partition(".")
+    did = f"was sent to {receiver(op.f)}"
+    if head == "memory":
+        did = f"was written to {masked(', '.join(_ids(op)))}"
+    elif op.type == "ok":
+        did = f"was put out by {tail}"
     return Violation(
         check=SESSIONS_ID,
         code="canary-crossed",
         subject=f"{owner} into {op.session}",
-        explanation=f"{token}, which belongs to {owner}, stands in {op.f} for {op.session}",
-        witness=indexes(origin.index if origin is not None else -1, op.index),
+        explanation=f"data of {owner} ({token}) {did} for {op.session}"
+        + (
+            f"; a Wasm instance put it out that had broken off in a call for {owner}"
+            if guest
+            else ""
+        ),
+        witness=indexes((o.index for o in origin if o is not None), op.index),
         tool=tail if head in ("tools", "wasm") else "",
         anomaly=head,
     )

@@ -23,6 +23,7 @@ from __future__ import annotations
 from chaoslab.check.anomalies import Anomaly
 from chaoslab.check.graph import lineage
 from chaoslab.check.model import Check, Evidence, Finding, Violation, conclude
+from chaoslab.check.wording import difference
 from chaoslab.contract import Contract
 from chaoslab.history import View
 
@@ -65,7 +66,11 @@ def _violation(view: View, contract: Contract, anomaly: Anomaly) -> Violation:
     elif anomaly.detail == "another-operation":
         what = f"one key was used for {view[anomaly.ops[0]].marker} and for {marker}"
     else:
-        what = f"one key was used twice for {marker}, with different content"
+        first, second = (view[i] for i in anomaly.ops)
+        what = (
+            f"one key was used twice for {marker}, with different content: "
+            f"{difference(first.get('args'), second.get('args'))}"
+        )
     return Violation(
         check=ID,
         code=anomaly.kind,

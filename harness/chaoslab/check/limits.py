@@ -15,7 +15,7 @@ negotiable: every task that was handed out ends in an outcome, be it "failed".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from chaoslab.check.facts import NO_END, Facts, TaskFacts, recognisable
@@ -76,8 +76,9 @@ def _tasks(evidence: Evidence) -> Finding:
                 check=TASKS_ID,
                 code="no-outcome",
                 subject=task.id,
-                explanation=f"{task.id} was handed out {plural(len(task.submits), 'time')} and "
-                "has no outcome at the end",
+                explanation=f"{task.id} was handed out {plural(len(task.submits), 'time')}"
+                f"{', was only ever deferred,' if _put_off(task) else ''} and has no outcome at "
+                "the end",
                 witness=indexes(task.submits[-1].index),
             )
             for task in open_tasks
@@ -92,6 +93,10 @@ def _tasks(evidence: Evidence) -> Finding:
         nothing="no task was handed out",
         missing=NO_END if open_tasks and not facts.ended else "",
     )
+
+
+def _put_off(task: TaskFacts) -> bool:
+    return any(op.get("status") == "deferred" for op in task.others)
 
 
 def _too_many(facts: Facts, status: str, limit: int | None) -> list[Violation]:
@@ -219,16 +224,18 @@ def _amplification(evidence: Evidence) -> Finding:
     base = len(evidence.facts_of(evidence.control).requests)
     found = []
     if base and len(requests) * 100 > limit * base:
-        # The first request beyond the limit proves it, with nothing before it.
+        # The first request beyond the limit proves it; what was asked for most often explains it.
         beyond = requests[limit * base // 100]
+        busiest = _busiest(requests)
         found.append(
             Violation(
                 check=AMPLIFICATION_ID,
                 code="amplified",
                 subject="requests",
                 explanation=f"{plural(len(requests), 'request')} where the fault-free execution "
-                f"made {base}: {len(requests) * 100 // base}%, at most {limit}% was promised",
-                witness=(beyond.index,),
+                f"made {base}: {len(requests) * 100 // base}%, at most {limit}% was promised"
+                + (f"; {len(busiest)} of them are for {_action(busiest[0])}" if busiest else ""),
+                witness=indexes((op.index for op in busiest), beyond.index),
             )
         )
     return conclude(
@@ -238,6 +245,20 @@ def _amplification(evidence: Evidence) -> Finding:
         things="requests",
         nothing="the fault-free execution made no request",
     )
+
+
+def _busiest(requests: Sequence[Op]) -> list[Op]:
+    """The requests of the action that was asked for most often, where that is more than once."""
+    found: dict[str, list[Op]] = {}
+    for op in requests:
+        if op.marker:
+            found.setdefault(_action(op), []).append(op)
+    most = max(found.values(), key=len, default=[])
+    return most if len(most) > 1 else []
+
+
+def _action(op: Op) -> str:
+    return f"{op.f.partition('.')[2].removesuffix('.lookup')} {op.marker}"
 
 
 def _no_limit(check: str, name: str) -> Finding:

@@ -16,7 +16,7 @@ intents is not asked for any: where the key is derived and the tool takes keys, 
 from __future__ import annotations
 
 from chaoslab.check.anomalies import Anomaly
-from chaoslab.check.facts import NO_END
+from chaoslab.check.facts import NO_END, Facts
 from chaoslab.check.graph import lineage
 from chaoslab.check.model import Check, Evidence, Finding, Violation, conclude
 from chaoslab.history import View
@@ -29,7 +29,7 @@ def _run(evidence: Evidence) -> Finding:
     graph = lineage(facts, evidence.contract)
     found = [_orphan(evidence.history, anomaly) for anomaly in graph.of("orphan-effect")]
     dangling = graph.of("dangling-intent")
-    found += [_dangling(anomaly) for anomaly in dangling if anomaly.proven]
+    found += [_dangling(facts, anomaly) for anomaly in dangling if anomaly.proven]
     intents = sum(len(entry.intents) for entry in facts.operations.values())
     return conclude(
         ID,
@@ -53,14 +53,19 @@ def _orphan(view: View, anomaly: Anomaly) -> Violation:
     )
 
 
-def _dangling(anomaly: Anomaly) -> Violation:
+def _dangling(facts: Facts, anomaly: Anomaly) -> Violation:
     subject = f"{anomaly.tool} {anomaly.marker}"
+    task = facts.tasks.get(anomaly.task)
+    end = (
+        f"reported {task.id} as {task.status}"
+        if task is not None and task.status
+        else (f"said nothing of what became of {anomaly.task or 'it'}")
+    )
     return Violation(
         check=ID,
         code=anomaly.kind,
         subject=subject,
-        explanation=f"the agent noted that it would do {subject}, then neither tried nor said "
-        f"that {anomaly.task} did not get done",
+        explanation=f"the agent noted that it would do {subject}, never tried it, and {end}",
         witness=anomaly.ops,
         tool=anomaly.tool,
     )

@@ -220,8 +220,10 @@ def _parts(view: View, calls: list[Call], epochs: Sequence[int]) -> list[list[Ca
 def _violation(view: View, id: str, broken: Contradiction) -> Violation:
     late, seen = broken.late, broken.seen
     proof = [late.begun, late.ended, *broken.more]
-    if seen is not None:
-        proof.append(seen.begun if seen.ended == NEVER else seen.ended)
+    if seen is not None and broken.anomaly == "read-of-nothing":
+        proof += (seen.begun, seen.ended if late.version else NEVER)
+    elif seen is not None:
+        proof.append(seen.ended)
     return Violation(
         check=ID,
         code="not-linearizable",
@@ -244,12 +246,13 @@ def _words(view: View, id: str, broken: Contradiction) -> str:
         )
     if broken.anomaly == "read-of-nothing":
         text = f"{who} read {what} from {id}"
+        if late.version:
+            text += f" as version {_dots(late.version)}"
         if seen is not None and seen.token != late.token:
-            return f"{text} as version {_dots(late.version)}, which is that of {_shown(seen)}"
+            return f"{text}, which is that of {_shown(seen)}"
         if seen is not None:
             return f"{text} before anybody asked to write it"
-        version = f" as version {_dots(late.version)}" if late.version else ""
-        return f"{text}{version}, which nobody had asked to write"
+        return f"{text}, which nobody had asked to write"
     if late.writes and seen is not None:
         text = f"the store gave {who}'s write of {what} to {id} version {_dots(late.version)}"
         if seen.version == late.version:

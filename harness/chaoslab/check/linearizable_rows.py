@@ -259,13 +259,14 @@ def by_versions(calls: Sequence[Call], /) -> Contradiction | None:
     for call in calls:
         if not call.writes:
             row = rows.get(call.version or empty)
-            if row is None:
+            write = None if row is None else row.write
+            early = write is not None and call.ended < write.begun
+            if row is None or (early and write is not None and not write.told):
                 # Every write of this value has another version; all of them have to be shown.
-                same = [c for c in calls if c.writes and c.token == call.token]
+                same = [c for c in calls if c.writes and c.token == call.token and c is not write]
                 ends = (c.ended for c in same if c.told and c.ended < NEVER)
                 return _nowhere(call, None, (*hear(*same), *ends))
-            write = row.write
-            if write is not None and (call.token != write.token or call.ended < write.begun):
+            if write is not None and (early or call.token != write.token):
                 return _nowhere(call, write, hear(write))
             row.read(call)
     found: list[Contradiction] = []

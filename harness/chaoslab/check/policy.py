@@ -28,6 +28,7 @@ from typing import Any
 
 from chaoslab.check.model import Check, Evidence, Finding, Violation, conclude, indexes
 from chaoslab.check.tokens import masked
+from chaoslab.check.wording import difference
 from chaoslab.core.jsons import canonical
 from chaoslab.history import Op
 
@@ -90,7 +91,7 @@ def _rewritten(id: str, earlier: Op, op: Op) -> Violation:
         code="rewritten",
         subject=masked(id),
         explanation=f"{masked(id)} was to stay as it was written, and {by} put another value in "
-        "its place",
+        f"its place: {difference(earlier.get('value'), op.get('value'))}",
         witness=indexes(earlier.index, op.index),
     )
 

@@ -32,6 +32,11 @@ CONVERGES_ID = "recovery.converges"
 DETERMINISTIC_ID = "recovery.deterministic"
 
 _SHOWN_MAX = 3
+_WHAT = {
+    "keys": "the keys of",
+    "effects": "the standing effects of",
+    "outcome": "the outcomes of",
+}
 
 
 def counts_of(facts: Facts, contract: Contract, /) -> dict[OpKey, int]:
@@ -204,10 +209,10 @@ def _deterministic(evidence: Evidence) -> Finding:
                     check=DETERMINISTIC_ID,
                     code="recovery-differs",
                     subject=f"{tool} {name}".strip(),
-                    explanation=f"{what} of {tool + ' ' if tool else ''}{name}: "
+                    explanation=f"{_WHAT[what]} {tool + ' ' if tool else ''}{name} differ: "
                     f"{_listed(one)} in execution 1, {_listed(two)} in execution {number}, with "
                     "the same choices",
-                    witness=_places(first, row),
+                    witness=_places(first, row, evidence.facts_of(view)),
                     tool=tool,
                     anomaly=what,
                 ),
@@ -256,15 +261,28 @@ def _listed(values: Iterable[str]) -> str:
     return text + (f" and {len(found) - _SHOWN_MAX} more" if len(found) > _SHOWN_MAX else "")
 
 
-def _places(facts: Facts, row: _Row) -> tuple[int, ...]:
+def _places(facts: Facts, row: _Row, other: Facts) -> tuple[int, ...]:
+    """Where the first execution shows it: the effect or the requests, else how the task ended
+    for which the other execution did it."""
     what, tool, name = row
+    key = (tool, name)
     if what == "outcome":
-        task = facts.tasks.get(name)
-        return indexes(task.outcome.index if task is not None and task.outcome else -1)
+        return _ends(facts, {name})
+    found: list[int] = []
     if what == "effects":
-        return indexes(e.commits[0].index for e in facts.effects.get((tool, name), ()))
-    entry = facts.operations.get((tool, name))
-    return indexes((op.index for op in entry.attempts) if entry is not None else ())
+        found = [e.commits[0].index for e in facts.effects.get(key, ())]
+    entry = facts.operations.get(key)
+    if not found and entry is not None:
+        found = [op.index for op in entry.attempts]
+    return indexes(found) or _ends(facts, facts.tasks_of(key) | other.tasks_of(key))
+
+
+def _ends(facts: Facts, names: Iterable[str]) -> tuple[int, ...]:
+    """How tasks ended, or where they were handed out last."""
+    ends = []
+    for task in (facts.tasks[name] for name in names if name in facts.tasks):
+        ends += [task.outcome] if task.outcome is not None else task.submits[-1:]
+    return indexes(op.index for op in ends)
 
 
 CONVERGES = Check(id=CONVERGES_ID, run=_converges, needs=frozenset(("outcomes", "control")))

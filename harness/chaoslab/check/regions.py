@@ -65,7 +65,7 @@ def _fenced(evidence: Evidence) -> Finding:
         if fence is None:
             if evidence.contract.fencing and (op.session, op.process) in held:
                 looked_at += 1
-                found += _unfenced(op, newest[op.session], held[op.session, op.process])
+                found += _unfenced(granted, op, newest[op.session], held[op.session, op.process])
             continue
         looked_at += 1
         grant = granted.get(fence)
@@ -75,7 +75,7 @@ def _fenced(evidence: Evidence) -> Finding:
             and (grant is None or str(grant.get("session", "")) != op.session)
         ):
             # The fence of another lease protects this session as little as none.
-            found += _unfenced(op, newest[op.session], held[op.session, op.process])
+            found += _unfenced(granted, op, newest[op.session], held[op.session, op.process])
             continue
         session = str(grant.get("session", "")) if grant is not None else op.session
         place = (session, str(op.get("region") or ""))
@@ -122,17 +122,26 @@ def _stale(granted: Mapping[int, Op], seen: Op, op: Op, session: str) -> list[Vi
     ]
 
 
-def _unfenced(op: Op, newest: Op, own: int) -> list[Violation]:
+def _unfenced(granted: Mapping[int, Op], op: Op, newest: Op, own: int) -> list[Violation]:
     if _holder(newest) == op.process or (_fence(newest) or 0) <= own:
         return []
+    fence, other = _fence(op), granted.get(_fence(op) or 0)
+    how = "without a fence" if fence is None else f"with fence {fence}"
+    if fence is not None:
+        whose = f"that of {other.get('session')}" if other is not None else "that of no lease"
+        how += f", which is {whose}"
     return [
         Violation(
             check=FENCED_ID,
             code="unfenced-write",
             subject=op.session,
-            explanation=f"{op.process} wrote {op.get('id')} without a fence of {op.session}, "
-            f"which had gone to {_holder(newest)}",
-            witness=indexes(newest.index, op.index),
+            explanation=f"{op.process} wrote {op.get('id')} {how}, after {op.session} had gone to "
+            f"{_holder(newest)} (fence {_fence(newest)})",
+            witness=indexes(
+                (g.index for g in (granted.get(own), other) if g is not None),
+                newest.index,
+                op.index,
+            ),
         )
     ]
 

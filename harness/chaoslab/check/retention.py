@@ -31,6 +31,7 @@ from typing import Final, NamedTuple
 from chaoslab.check.facts import Facts
 from chaoslab.check.model import Check, Evidence, Finding, Violation, conclude, indexes
 from chaoslab.check.tokens import masked
+from chaoslab.check.wording import duration
 from chaoslab.contract import Contract, MemoryClass
 from chaoslab.history import Op
 
@@ -107,20 +108,16 @@ def _kept_too_long(op: Op, id: str, of: MemoryClass, retention_ms: int) -> Viola
     says = (
         "was written without an expiry"
         if expires_ns is None
-        else f"was written to expire after {_ms(expires_ns - op.time_ns)}"
+        else f"was written to expire after {duration((expires_ns - op.time_ns) // _MS)}"
     )
     return Violation(
         check=ID,
         code="kept-too-long",
         subject=masked(id),
-        explanation=f"{masked(id)} {says}; {of.name} items may be kept {retention_ms} ms",
+        explanation=f"{masked(id)} {says}; {of.name} items may be kept {duration(retention_ms)}",
         witness=(op.index,),
         anomaly="no-expiry" if expires_ns is None else "expires-too-late",
     )
-
-
-def _ms(ns: int) -> str:
-    return f"{ns // _MS} ms"
 
 
 def _entries(facts: Facts) -> Iterable[tuple[Op, Sequence[_Token]]]:
@@ -187,16 +184,15 @@ class _Uses:
 
     def _use(self, op: Op, tokens: Sequence[_Token]) -> None:
         whose = f"task {op.task}" if op.task else f"session {op.session}"
-        for token in tokens:
-            name = self._promised.get(token)
-            if name is None:
-                continue
-            self.count += 1
+        promised = [token for token in tokens if token in self._promised]
+        self.count += bool(promised)
+        for token in promised:
             good = self._good[token]
             late = op.time_ns > good.until_ns + good.skew_ns
             if late and token not in self._asked.get(whose, ()):
                 used = _used(op, good)
-                self._found.setdefault((name, used.code, used.anomaly, used.tool), used)
+                row = (self._promised[token], used.code, used.anomaly, used.tool)
+                self._found.setdefault(row, used)
 
 
 _SENDING: Final = ("tools.", "wasm.", "model.", "network.")
@@ -219,7 +215,7 @@ def _used(op: Op, good: _Good) -> Violation:
         code="used-after-expiry",
         subject=item,
         explanation=f"{op.task or op.session or op.process} sent to {place} what {item} held, "
-        f"{_ms(op.time_ns - good.until_ns)} after that had expired",
+        f"{duration((op.time_ns - good.until_ns) // _MS)} after that had expired",
         witness=indexes(good.commit.index, op.index),
         tool=tail if ours else "",
         anomaly="outcome" if op.f == "task.outcome" else head,

@@ -2,7 +2,8 @@
 
 The reader did not write the code and may not know the words of the field. So a strike says what
 was done to whom, an `info` says that the outcome is unknown, and a key is named only as far as
-it takes to see whether it is the same one.
+it takes to see whether it is the same one. Where the line before is about another call, an answer
+and a strike name theirs.
 
 >>> from chaoslab.history import Op
 >>> sentence(Op(index=0, time_ns=0, type="invoke", f="tools.refund", process="east-1",
@@ -20,19 +21,19 @@ from typing import Any, Final
 
 from chaoslab.check.facts import rows_of
 from chaoslab.check.tokens import masked
+from chaoslab.check.wording import listed, ordinal, short, summary
 from chaoslab.core.jsons import canonical
 from chaoslab.history import Op
 
-_SHOWN_MAX: Final = 60
-
+_MS: Final = 1_000_000
 _STRIKES: Final[Mapping[str, str]] = {
     "silence": "the lab drops the answer",
     "reset": "the lab breaks the connection",
     "error-reply": "the lab lets the service answer with an error",
-    "delay": "the lab delays it",
+    "delay": "the lab delays {it}",
     "duplicate": "the lab delivers the request a second time",
-    "reorder": "the lab lets a later request overtake it",
-    "hold": "the lab holds it back",
+    "reorder": "the lab lets a later request overtake {it}",
+    "hold": "the lab holds {it} back",
     "crash": "the lab kills the process",
     "pause": "the lab freezes the process",
     "partition": "the lab cuts the region off",
@@ -43,6 +44,14 @@ _STRIKES: Final[Mapping[str, str]] = {
     "refusal": "the lab lets the model refuse",
     "rate-limit": "the lab lets the service say: not now",
 }
+# What a trap does, where it is not the plain one.
+_TRAPS: Final[Mapping[str, str]] = {
+    "abort": "the lab makes the Wasm guest abort",
+    "loop": "the lab lets the Wasm guest run without end",
+    "out-of-bounds": "the lab makes the Wasm guest write outside of its memory",
+    "nested": "the host calls back into the Wasm guest, and that inner call traps",
+    "import-error": "a function of the host fails inside the Wasm guest's call",
+}
 _PHASES: Final[Mapping[str, str]] = {
     "before-send": "before it was sent",
     "before-commit": "before the commit",
@@ -50,18 +59,50 @@ _PHASES: Final[Mapping[str, str]] = {
     "after-reply": "after the answer arrived",
     "mid-write": "in the middle of the group",
 }
+# The same, where the line before was about another call.
+_PHASES_OF: Final[Mapping[str, str]] = {
+    "before-send": "before {} was sent",
+    "before-commit": "before the commit of {}",
+    "after-commit": "after the commit of {}",
+    "after-reply": "after the answer to {} arrived",
+    "mid-write": "in the middle of {}",
+}
 _UNKNOWN: Final[Mapping[str, str]] = {
     "deadline": "the agent gives up waiting: outcome unknown",
     "reset": "the connection breaks: outcome unknown",
     "server-error": "the service answers with an error of its own: outcome unknown",
     "killed": "the process is dead before the answer: outcome unknown",
     "trap": "the Wasm guest traps: outcome unknown",
+    "partial": "only a part of the group is written: outcome unknown",
+}
+_REFUSED: Final[Mapping[str, str]] = {
+    "conflict": "this key came with another request before",
+    "fenced": "the store has seen a newer fence",
+    "held": "somebody else has the lease",
+    "rate-limited": "not now",
+}
+_CALLS: Final[Mapping[str, str]] = {
+    "model.complete": "the question to the model",
+    "network.request": "the request to the outside",
+    "wasm.instantiate": "the making of an instance",
+}
+_BY_NAME: Final[Mapping[str, str]] = {
+    "memory.read": "the reading of",
+    "memory.write": "the writing of",
+    "memory.write_many": "the writing of",
+    "memory.scan": "the scan of",
+    "memory.erase": "the erasing of",
+    "leases.acquire": "the lease of",
 }
 
 
-def sentence(op: Op, before: Sequence[Op], /) -> str:
-    """An entry in words; `before` are the entries already told, to say "the same key"."""
+def sentence(op: Op, before: Sequence[Op], /, *, until_ns: int = 0) -> str:
+    """An entry in words; `before` are the entries already told, to say "the same key", and
+    `until_ns` is when the story ends, to say what has expired by then."""
     told = _sentence(op, before)
+    expires_ms = op.get("expires_ms")
+    if op.type == "commit" and type(expires_ms) is int and expires_ms * _MS <= until_ns:
+        told += f", good until {expires_ms // 1000}.{expires_ms % 1000:03d} s only"
     if masked(told) != told:
         # A value that must not be seen may also stand in a name: an id, a marker, a reference.
         return f"{op.f} {masked(told)}"
@@ -77,29 +118,54 @@ def _sentence(op: Op, before: Sequence[Op]) -> str:
         return _commit(op)
     if op.type == "info":
         error = str(op.get("error", ""))
-        return _UNKNOWN.get(error, f"no certain answer ({error}): outcome unknown")
+        said = _UNKNOWN.get(error, f"no certain answer ({error}): outcome unknown")
+        return said + _of(op, before)
     if op.type == "fail":
-        return f"the answer is no ({op.get('error', 'refused')}): this request did nothing"
+        return f"the answer is no ({_refusal(op)}): this request did nothing{_of(op, before)}"
     if op.type == "ok":
-        return _ok(op)
-    return _event(op)
+        return _ok(op, before)
+    return _event(op, before)
 
 
-def ordinal(number: int, /) -> str:
-    """1st, 2nd, 3rd, 4th …
+def _refusal(op: Op) -> str:
+    error = str(op.get("error", "refused"))
+    why = _REFUSED.get(error, "")
+    if error == "conflict" and op.get("in_flight"):
+        why = "a request with this key is still under way"
+    elif error == "conflict" and op.f.startswith("memory."):
+        why = "another version stands there"
+    return f"{error}: {why}" if why else error
 
-    >>> [ordinal(n) for n in (1, 2, 3, 11, 22)]
-    ['1st', '2nd', '3rd', '11th', '22nd']
+
+def call_name(f: str, marker: str, /) -> str:
+    """A call as people would name it.
+
+    >>> call_name("tools.refund", "o-1"), call_name("memory.read", "cart")
+    ('refund o-1', 'the reading of cart')
     """
-    if number % 100 in (11, 12, 13):
-        return f"{number}th"
-    return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th') }"
+    head, _, tail = f.partition(".")
+    if head == "tools" and tail.endswith(".lookup"):
+        return f"the look-up of {tail.removesuffix('.lookup')} {marker}".rstrip()
+    if head in ("tools", "wasm") and f != "wasm.instantiate":
+        return f"{tail} {short(marker)}".rstrip()
+    if f in _BY_NAME:
+        return f"{_BY_NAME[f]} {short(marker)}"
+    return _CALLS.get(f, f)
 
 
-def short(value: Any, /) -> str:
-    """A value, cut to what fits on a line."""
-    text = masked(value if isinstance(value, str) else canonical(value))
-    return text if len(text) <= _SHOWN_MAX else text[: _SHOWN_MAX - 1] + "…"
+def _told_last(call: int, before: Sequence[Op]) -> bool:
+    """Whether "it" is clear: the last line about any call was about this one."""
+    for op in reversed(before):
+        about = op.index if op.type == "invoke" else op.call
+        if about >= 0:
+            return about == call
+    return False
+
+
+def _of(op: Op, before: Sequence[Op]) -> str:
+    """The name of the call, where the line before does not make it clear."""
+    clear = op.call < 0 or _told_last(op.call, before)
+    return "" if clear else f" ({call_name(op.f, op.marker)})"
 
 
 def _agent(op: Op) -> str:
@@ -120,9 +186,11 @@ def _invoke(op: Op, before: Sequence[Op]) -> str:
     if op.f == "wasm.instantiate":
         return f"{_agent(op)} makes a new instance of {op.get('module', '')}"
     if head == "wasm":
+        nth = f", {ordinal(op.attempt)} try" if op.attempt else ""
+        which = f": {op.marker}{nth}, {_key(op, before)}" if op.marker else ""
         return (
             f"{_agent(op)} calls {op.get('export', tail)} of instance "
-            f"{op.get('instance', '?')}{_for(op)}"
+            f"{op.get('instance', '?')}{_for(op)}{which}"
         )
     if op.f == "model.complete":
         return f"{_agent(op)} asks the model{_for(op)}"
@@ -131,7 +199,10 @@ def _invoke(op: Op, before: Sequence[Op]) -> str:
         return f"{_agent(op)} writes {', '.join(ids)} as a group"
     if head == "memory":
         verb = {"read": "reads", "write": "writes", "scan": "scans", "erase": "erases"}
-        return f"{_agent(op)} {verb.get(tail, tail)} {op.get('id') or op.get('prefix') or ''}"
+        where = " from a replica" if op.get("at") == "replica" else ""
+        return (
+            f"{_agent(op)} {verb.get(tail, tail)} {op.get('id') or op.get('prefix') or ''}{where}"
+        )
     if op.f == "leases.acquire":
         return f"{_agent(op)} asks for the lease of {op.get('session', op.marker)}"
     return f"{_agent(op)} sends {op.get('method', '')} {short(op.get('url', op.f))}{_for(op)}"
@@ -170,7 +241,7 @@ def _commit(op: Op) -> str:
             + (f", fence {fence}" if fence is not None else "")
             + part
             + (f", from {op.process}" if op.process else "")
-            + (f": {short(op.get('value'))}" if op.get("value") is not None else "")
+            + (f": {summary(op.get('value'))}" if op.get("value") is not None else "")
         )
     if op.f == "leases.acquire":
         return (
@@ -188,7 +259,7 @@ def _version(raw: Any) -> str:
     return ".".join(str(part) for part in raw) if isinstance(raw, (list, tuple)) else str(raw)
 
 
-def _ok(op: Op) -> str:
+def _ok(op: Op, before: Sequence[Op]) -> str:
     head = op.f.partition(".")[0]
     if head == "tools":
         if op.get("data") is not None and not op.get("ref"):
@@ -196,91 +267,136 @@ def _ok(op: Op) -> str:
         known = " (the service knew it already)" if op.get("absorbed") else ""
         return f"the answer arrives: {op.get('ref', '')}{known}"
     if head == "wasm":
-        return f"it answers: {short(op.get('output', op.value))}"
+        return _output(op)
     if op.f == "memory.read":
         if not op.get("found", True):
-            return "there is nothing there"
+            return f"{_agent(op)} finds nothing in {op.marker or op.get('id', 'it')}"
         version = _version(op.get("version"))
-        return f"{_agent(op)} sees version {version}: {short(op.get('value'))}"
+        seen = f"{op.marker}, version {version}" if op.marker else f"version {version}"
+        return f"{_agent(op)} sees {seen}: {summary(op.get('value'))}"
+    if op.f == "memory.scan":
+        return f"{_agent(op)} sees what is in {op.marker or 'memory'}: {summary(op.get('items'))}"
     headers = op.get("headers")
     if op.f == "network.request" and isinstance(headers, Mapping) and headers.get("location"):
         return f"the answer sends the reader on to {short(headers.get('location'))}"
-    return "the answer arrives"
+    return f"the answer arrives{_of(op, before)}"
 
 
-def _strike(op: Op) -> str:
+def _output(op: Op) -> str:
+    """What a Wasm module put out; a reference says more than the text around it."""
+    if op.get("module"):
+        return f"the instance is made: {op.get('instance', '?')}"
+    output = op.get("output", op.value)
+    if isinstance(output, Mapping) and isinstance(output.get("ref"), str):
+        known = " (the service knew it already)" if output.get("absorbed") else ""
+        return f"it answers: {output['ref']}{known}"
+    return f"it answers: {summary(output)}" if output not in ("", None) else "it answers nothing"
+
+
+def _strike(op: Op, before: Sequence[Op]) -> str:
     kind, phase = str(op.get("kind", "")), str(op.get("phase", ""))
-    what = _STRIKES.get(kind, "the lab strikes")
+    mode = str(op.get("mode") or "") if kind == "trap" else ""
+    what = _TRAPS.get(mode) or _STRIKES.get(kind, "the lab strikes")
+    name = call_name(str(op.get("port") or ""), op.marker)
+    clear = not name or op.call < 0 or _told_last(op.call, before)
     where = _PHASES.get(phase, phase)
+    if not clear and "{it}" not in what:
+        where = _PHASES_OF.get(phase, f"{phase} {{}}").replace("{}", name)
     items = op.get("after_items")
     if phase == "mid-write" and isinstance(items, int):
         where += f", after {items} {'item' if items == 1 else 'items'}"
-    return f"{what} ({', '.join(x for x in (kind, where) if x)})"
+    what = what.replace("{it}", "it" if clear else name)
+    return f"{what} ({', '.join(x for x in (kind, mode, where) if x)})"
 
 
-def _outcome(op: Op) -> str:
-    claims = [
-        f"{c.get('tool')} {c.get('marker')}" + (f" ({c.get('ref')})" if c.get("ref") else "")
-        for c in rows_of(op, "claims")
-        if isinstance(c, Mapping)
-    ]
+def _outcome(op: Op, before: Sequence[Op]) -> str:
     late = " (a second report, not counted)" if op.get("counted") is False else ""
     if op.get("status") == "deferred":
         late = " (it will be handed out again)"
     text = f"{_agent(op)} reports {op.task} as {op.get('status', '?')}{late}"
-    return f"{text}, claiming {', '.join(claims[:3])}" if claims else text
+    claims = [c for c in rows_of(op, "claims") if isinstance(c, Mapping)]
+    if claims:
+        text += f", claiming {listed(map(_claim, claims))}"
+    reason = op.get("reason")
+    return f"{text}; its reason: {short(reason)}" if reason and isinstance(reason, str) else text
 
 
-def _lost(op: Op) -> str:
-    count = len(rows_of(op, "lost"))
-    return f"{count} {'write is' if count == 1 else 'writes are'} lost" if count else ""
+def _claim(claim: Mapping[str, Any]) -> str:
+    name, ref = f"{claim.get('tool')} {claim.get('marker')}", claim.get("ref")
+    return f"{name} ({ref})" if ref else f"{name} (without a reference)"
 
 
-_EVENTS: Final[Mapping[str, Callable[[Op], str]]] = {
+def _lost(op: Op, before: Sequence[Op]) -> str:
+    """How many writes a failover threw away, and which of them the story is about."""
+    rows = rows_of(op, "lost")
+    if not rows:
+        return ""
+    known = {name for o in before for name in (o.task, str(o.get("id") or "")) if name}
+    ids = [str(row.get("id", "")) for row in rows if isinstance(row, Mapping)]
+    ours = [i for i in dict.fromkeys(ids) if i in known or known & set(i.split("/"))]
+    count = f"{len(rows)} {'write is' if len(rows) == 1 else 'writes are'} lost"
+    return f"{count}, among them {listed(ours)}" if ours and len(rows) > 1 else count
+
+
+_EVENTS: Final[Mapping[str, Callable[[Op, Sequence[Op]], str]]] = {
     "nemesis.strike": _strike,
-    "nemesis.release": lambda op: "the lab lets go what it held back",
-    "nemesis.heal": lambda op: "the lab stops all faults",
-    "task.submit": lambda op: (
+    "nemesis.release": lambda op, before: "the lab lets go what it held back",
+    "nemesis.heal": lambda op, before: "the lab stops all faults",
+    "task.submit": lambda op, before: (
         f"{op.task} is handed to {op.process or 'the agent'}"
         + (f", {ordinal(op.get('delivery'))} time" if isinstance(op.get("delivery"), int) else "")
     ),
     "task.outcome": _outcome,
     "report.outcome": _outcome,
-    "task.raised": lambda op: f"the handler of {op.task} raises {op.get('error', 'an error')}",
-    "process.start": lambda op: f"process {op.process} starts",
-    "process.kill": lambda op: f"process {op.process} is dead",
-    "process.pause": lambda op: f"process {op.process} stands still",
-    "process.resume": lambda op: f"process {op.process} goes on, unaware of the time that passed",
-    "process.stop": lambda op: f"process {op.process} is asked to stop",
-    "process.recovers": lambda op: (
+    "task.raised": lambda op, before: (
+        f"the handler of {op.task} raises {op.get('error', 'an error')}"
+    ),
+    "process.start": lambda op, before: f"process {op.process} starts",
+    "process.kill": lambda op, before: f"process {op.process} is dead",
+    "process.pause": lambda op, before: f"process {op.process} stands still",
+    "process.resume": lambda op, before: (
+        f"process {op.process} goes on, unaware of the time that passed"
+    ),
+    "process.stop": lambda op, before: f"process {op.process} is asked to stop",
+    "process.recovers": lambda op, before: (
         f"process {op.process} says it finishes {short(', '.join(map(str, rows_of(op, 'tasks'))))}"
     ),
-    "report.intent": lambda op: f"{_agent(op)} notes: will do {op.get('tool', '')} {op.marker}",
-    "report.transition": lambda op: f"{_agent(op)} reports {op.session} as {op.get('state', '?')}",
-    "report.log": lambda op: f"{_agent(op)} logs{_for(op)}: {short(op.get('text', ''))}",
-    "wasm.poisoned": lambda op: (
-        f"instance {op.get('instance', '?')} is damaged ({op.get('reason', '')})"
+    "report.intent": lambda op, before: (
+        f"{_agent(op)} notes: will do {op.get('tool', '')} {op.marker}"
     ),
-    "wasm.retired": lambda op: f"instance {op.get('instance', '?')} is retired",
-    "session.release": lambda op: f"the operator releases {op.session}",
-    "region.down": lambda op: f"region {op.get('region', '?')} goes down",
-    "region.partition": lambda op: f"region {op.get('region', '?')} is cut off",
-    "region.join": lambda op: ", ".join(
-        x for x in (f"region {op.get('region', '?')} is back", _lost(op)) if x
+    "report.transition": lambda op, before: (
+        f"{_agent(op)} reports {op.session} as {op.get('state', '?')}"
+        + (f"; its reason: {short(op.get('why'))}" if _says_why(op) else "")
     ),
-    "region.promote": lambda op: ", ".join(
-        x for x in (f"region {op.get('region', '?')} takes over", _lost(op)) if x
+    "report.log": lambda op, before: f"{_agent(op)} logs{_for(op)}: {short(op.get('text', ''))}",
+    "wasm.poisoned": lambda op, before: (
+        f"instance {op.get('instance', '?')} is poisoned ({op.get('reason', '')}): it is not to "
+        "be used again"
     ),
-    "lab.deadlock": lambda op: "nothing can ever happen again",
-    "lab.budget": lambda op: "the lab stops the execution at its budget",
-    "lab.end": lambda op: "the execution ends",
+    "wasm.retired": lambda op, before: f"instance {op.get('instance', '?')} is retired",
+    "session.release": lambda op, before: f"the operator releases {op.session}",
+    "region.down": lambda op, before: f"region {op.get('region', '?')} goes down",
+    "region.partition": lambda op, before: f"region {op.get('region', '?')} is cut off",
+    "region.join": lambda op, before: ", ".join(
+        x for x in (f"region {op.get('region', '?')} is back", _lost(op, before)) if x
+    ),
+    "region.promote": lambda op, before: ", ".join(
+        x for x in (f"region {op.get('region', '?')} takes over", _lost(op, before)) if x
+    ),
+    "lab.deadlock": lambda op, before: "nothing can ever happen again",
+    "lab.budget": lambda op, before: "the lab stops the execution at its budget",
+    "lab.end": lambda op, before: "the execution ends",
 }
 
 
-def _event(op: Op) -> str:
+def _says_why(op: Op) -> bool:
+    return op.get("state") in ("quarantined", "failed") and bool(op.get("why"))
+
+
+def _event(op: Op, before: Sequence[Op]) -> str:
     known = _EVENTS.get(op.f)
     if known is not None:
-        return known(op)
+        return known(op, before)
     if op.f.startswith("tools.") and op.get("absorbed"):
         return f"the service knows the key and repeats {op.get('absorbed')}"
     return op.f

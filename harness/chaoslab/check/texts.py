@@ -69,13 +69,15 @@ TEXTS: Final[Mapping[str, CheckText]] = {
             "the action one key from outside and commit once.",
             "missing-effect": "claim only what the tool confirmed, and try again with the same "
             "key until it does, or end the task as failed or uncertain.",
-            "missing-effect/claimed-after-compensation": "do not claim what you have undone.",
+            "missing-effect/claimed-after-compensation": "do not claim what was undone; claim "
+            "only what stands when the outcome is reported.",
             "unexpected-effect": "find out who else calls this tool with the agent's account.",
         },
     ),
     "keys.lineage": CheckText(
         title="one action keeps one key",
-        breaks="A retry under a new key is a new action for the service, so it is done twice.",
+        breaks="A retry under a new key is a new action for the service: the customer pays twice. "
+        "A key that another action had is refused, or takes that action's answer for its own.",
         looks="The key of every request of an action, over tries, restarts and regions, where "
         "the tool takes keys and exactly-once or at-most-once is promised. After a certain "
         "refusal, or after the effect was undone, a new key is fine.",
@@ -103,7 +105,8 @@ TEXTS: Final[Mapping[str, CheckText]] = {
     ),
     "lineage.complete": CheckText(
         title="everything done was asked for, every intent was followed up",
-        breaks="An action appears that no log explains, or work that was noted is forgotten.",
+        breaks="Money moved and no log says who asked for it; or a customer waits for something "
+        "that was noted before a crash and then forgotten.",
         looks="Each effect has a request in the record; each reported intent has a try, or its "
         "task says that it was not completed.",
         means={
@@ -111,7 +114,8 @@ TEXTS: Final[Mapping[str, CheckText]] = {
             "dangling-intent": "an intent was reported, never tried, and never given up.",
         },
         todo={
-            "orphan-effect": "send every action through the agent's tool port.",
+            "orphan-effect": "find what acts beside the agent (a second client, a script, a "
+            "guest), and send every action through the agent's tool port.",
             "dangling-intent": "after a restart go through the open intents: try each again "
             "with its stored key, or end its task as failed.",
         },
@@ -129,7 +133,8 @@ TEXTS: Final[Mapping[str, CheckText]] = {
             "contradicting-outcome": "a second report claims what is not in the ledger.",
         },
         todo={
-            "claimed-not-done": "claim only what the tool confirmed.",
+            "claimed-not-done": "claim only what the tool confirmed; after a refusal, or where "
+            "no answer came, try again, look it up, or report failed or uncertain.",
             "wrong-ref": "use the reference of the reply, also where the service says that it "
             "knew the key already.",
             "done-not-claimed": "add a claim for every action of the task, also for those done "
@@ -138,15 +143,16 @@ TEXTS: Final[Mapping[str, CheckText]] = {
             "look it up, or report uncertain.",
             "failed-after-commit/although-answered": "undo what was done before reporting "
             "failed, or claim it.",
-            "uncertain-without-cause": "report what the answers say.",
+            "uncertain-without-cause": "every answer came, so report what they say: completed, "
+            "or failed. Uncertain is for a lost answer only.",
             "contradicting-outcome": "before reporting, read back what was stored; a process "
             "that lost its session reports nothing.",
         },
     ),
     "lifecycle.legal": CheckText(
         title="sessions move as the table allows",
-        breaks="A session that is nowhere, or in two states, is handled wrongly by whoever "
-        "comes next.",
+        breaks="Whoever is on call opens a session and sees a state that is not true: they wait "
+        "for one that is over, or restart one that is at work.",
         looks="The moves that each process reports for each session.",
         means={
             "illegal-move": "a session made a move that is not in the table.",
@@ -158,18 +164,20 @@ TEXTS: Final[Mapping[str, CheckText]] = {
             "report the stored state or begin again at initialized.",
             "unknown-state": "use initialized, active, waiting-for-tool, completed, failed and "
             "quarantined.",
-            "left-quarantine": "store the quarantine before reporting it, and read it back "
-            "before any other move.",
+            "left-quarantine": "store the quarantine before reporting it, with no expiry, and "
+            "read it back before any other move; let nothing but the operator's release end it.",
         },
     ),
     "lifecycle.quarantine": CheckText(
         title="a quarantined session is left alone",
-        breaks="Data that is thought to be damaged is sent on, or damages more.",
+        breaks="A session whose data may be damaged works on: wrong addresses are shipped to, "
+        "and the damage is written to more places before anybody has looked.",
         looks="New requests to tools, Wasm modules and the model for a session after it was "
         "reported as quarantined.",
         means={"work-in-quarantine": "something was asked for a session in quarantine."},
         todo={
-            "work-in-quarantine": "check the stored state of the session before every request.",
+            "work-in-quarantine": "read the stored state of the session before every request, "
+            "after a restart too, and store a quarantine with no expiry.",
             "work-in-quarantine/retry": "let the loop of tries end when the session goes into "
             "quarantine.",
         },
@@ -186,7 +194,8 @@ TEXTS: Final[Mapping[str, CheckText]] = {
     ),
     "memory.lost-update": CheckText(
         title="nobody overwrites what they have not read",
-        breaks="Two writers read the same state; the slower one erases what the faster one did.",
+        breaks="Two writers read the same cart; the slower one writes its copy back, and what the "
+        "faster one had put in is gone.",
         looks="Every memory commit over an existing version of another writer.",
         means={"lost-update": "a version was overwritten by a writer that had not read it."},
         todo={
@@ -274,7 +283,10 @@ TEXTS: Final[Mapping[str, CheckText]] = {
         means={"canary-crossed": "the token of one session was sent for another."},
         todo={
             "canary-crossed": "keep prompts, memory ids and caches per session, and pass the "
-            "session explicitly.",
+            "session explicitly; where nothing is known of a customer, use nothing.",
+            "canary-crossed/tools": "build each request from its own session's data only; and "
+            "where a Wasm instance made the request, throw an instance away after anything goes "
+            "wrong in it: it may hold the last customer's data.",
             "canary-crossed/wasm": "after a trap throw the instance away; it may hold the last "
             "customer's data.",
         },
@@ -291,7 +303,8 @@ TEXTS: Final[Mapping[str, CheckText]] = {
             "poisoned-instance-called": "after every call, also one that answered, look at "
             "`poisoned`; if it says anything, retire the instance and make another. That an "
             "instance still answers proves nothing.",
-            "retired-instance-answered": "drop every reference to an instance on retiring it.",
+            "retired-instance-answered": "drop every reference to an instance on retiring it, in "
+            "pools and caches too.",
         },
     ),
     "limits.attempts": CheckText(
@@ -314,10 +327,13 @@ TEXTS: Final[Mapping[str, CheckText]] = {
             "too-many-uncertain": "more tasks ended as uncertain than was promised.",
         },
         todo={
-            "no-outcome": "put a deadline on every wait, and report an outcome whatever happens.",
-            "too-many-failed": "try again, with the same key, what can be tried again.",
-            "too-many-uncertain": "use keys or look-ups, so that an unknown outcome can be "
-            "settled.",
+            "no-outcome": "put a deadline on every wait, report an outcome whatever happens, and "
+            "take up what was deferred as soon as there is room.",
+            "too-many-failed": "mend what refused the first of them. Not now, or no answer: try "
+            "again later with the same key. A conflict: two requests share a key, so give each "
+            "action its own. Too many at once: defer, do not fail.",
+            "too-many-uncertain": "settle an unknown outcome: ask again with the same key, or "
+            "look the action up.",
         },
     ),
     "limits.recovery": CheckText(
@@ -332,7 +348,10 @@ TEXTS: Final[Mapping[str, CheckText]] = {
         breaks="A small fault turns into many times the load and becomes an outage.",
         looks="Requests to tools and Wasm modules, compared with the fault-free execution.",
         means={"amplified": "there were more requests than was promised."},
-        todo={"amplified": "wait longer between tries, and retry in one layer only."},
+        todo={
+            "amplified": "retry in one layer only (a loop around a client that retries by itself "
+            "multiplies), wait longer between tries, and bound them over all deliveries."
+        },
     ),
     "egress.policy": CheckText(
         title="requests to the outside keep to the allowed hosts",
@@ -387,12 +406,20 @@ TEXTS: Final[Mapping[str, CheckText]] = {
     ),
     "recovery.converges": CheckText(
         title="after the faults everything is as it would have been without them",
-        breaks="Each fault leaves a small difference behind, and nobody notices.",
+        breaks="After an outage some refunds are missing and some were made twice, and nobody "
+        "knows which, because every service is up again.",
         looks="What stands and how tasks ended, compared with the fault-free execution. Tasks "
         "that ended as uncertain, failed or quarantined within the limits may differ.",
         means={"diverged": "the end differs from the fault-free execution, undeclared."},
         todo={
             "diverged": "finish, or openly give up, every task that was begun.",
+            "diverged/completed became failed": "do not fail what can still be done: after a "
+            "lost answer or a refusal for now, try again with the same key; or allow so many "
+            "failed tasks in the limits.",
+            "diverged/completed became uncertain": "settle an unknown outcome by the same key or "
+            "a look-up; or allow so many uncertain tasks in the limits.",
+            "diverged/completed became no outcome": "put a deadline on every wait, and report an "
+            "outcome whatever happens.",
             "diverged/missing": "what was not confirmed must be tried again, after a restart too, "
             "or its task must say that it was not done.",
             "diverged/extra": "after a lost answer or a restart repeat an action only under its "
@@ -401,7 +428,8 @@ TEXTS: Final[Mapping[str, CheckText]] = {
     ),
     "recovery.deterministic": CheckText(
         title="the same faults lead to the same end",
-        breaks="A failure cannot be reproduced, so it cannot be fixed.",
+        breaks="The same outage is survived on one day and not on the next; whoever is on call "
+        "cannot make the failure happen again, so it stays.",
         looks="Keys, standing effects and outcomes of each action over repeated executions.",
         means={"recovery-differs": "two executions of the same choices ended differently."},
         todo={
@@ -411,7 +439,8 @@ TEXTS: Final[Mapping[str, CheckText]] = {
     ),
     "regions.fenced": CheckText(
         title="who lost a session no longer writes for it",
-        breaks="A region that was given up comes back and overwrites newer state.",
+        breaks="A process that was given up comes back and overwrites what its successor did "
+        "since: an order is back at an older step, and is shipped again.",
         looks="The fence of every memory commit, against the leases that were granted.",
         means={
             "stale-fence-accepted": "a store took an old fence after a newer one.",

@@ -32,11 +32,13 @@ class Record:
         return index
 
     def ask(self, verb: str, process: str = "p1", id: str = "cart", **value: Any) -> int:
-        return self.add("invoke", f"memory.{verb}", {"id": id, **value}, process=process)
+        value = {"id": id, **value}
+        return self.add("invoke", f"memory.{verb}", value, process=process, marker=id)
 
     def end(self, call: int, type: Any = "ok", **value: Any) -> int:
         op = self.ops[call]
-        return self.add(type, op.f, value, call=call, process=op.process)
+        fields = {"call": call, "process": op.process, "marker": op.marker}
+        return self.add(type, op.f, value, **fields)
 
     def write(self, value: Any, process: str = "p1", version: Any = None, **more: Any) -> int:
         return self.end(self.ask("write", process, value=value, **more), version=version)

@@ -71,6 +71,19 @@ def test_each_place(place: str, kind: str, tool: str) -> None:
     assert found.explanation.endswith("; it may go to memory:attr/ only")
 
 
+def test_what_is_said_of_it() -> None:
+    h = History()
+    send(h, "tools.credit")
+    send(h, "memory:task/1")
+    h.event("report.log", {"text": IBAN})
+    found = check(ACCESS, h.end(), contract=contract("model")).violations
+    assert [(v.explanation, v.witness) for v in found] == [
+        ("the iban of s1 was sent to credit for s1-t1; it may go to model only", (0,)),
+        ("the iban of s1 was written to task/1 for s1-t1; it may go to model only", (0, 1)),
+        ("the iban of s1 was sent to the log; it may go to model only", (0, 2)),
+    ]
+
+
 def test_no_promise_and_no_attribute() -> None:
     h = History()
     send(h, "log")

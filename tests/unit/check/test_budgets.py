@@ -163,6 +163,39 @@ def test_at_once_or_in_turn() -> None:
     assert anomaly("after") == anomaly("never") == "at-once"
 
 
+def test_what_is_said_of_it() -> None:
+    h = History()
+    spend(h, "o-1")
+    spend(h, "o-2")
+    told = [
+        judged(h, per="session", window_ms=500).violations[0].explanation,
+        judged(h, field="", most=1, per="tenant").violations[0].explanation,
+    ]
+    assert told == [
+        "the cents of refund came to 120 for s1 within 500 ms; at most 100 was promised",
+        "refund came to 2 effects for t; at most 1 was promised",
+    ]
+
+
+def test_a_ledger_without_the_requests() -> None:
+    """Who asked is not on record, so nobody can be said to have asked too early."""
+    h = History()
+    for n in (1, 2):
+        h.add("commit", "tools.refund", {"ref": f"r{n}", "args": {"cents": 60}}, session="s1")
+    found = judged(h, per="session").violations
+    assert [(v.anomaly, v.witness) for v in found] == [("in-turn", (0, 1))]
+    call = h.ask("refund", "o-3", key="k", args={"cents": 60})
+    h.commit(call)
+    assert judged(h, most=150).violations[0].anomaly == "in-turn"
+
+
+def test_the_session_of_the_request_stands_in_for_that_of_the_commit() -> None:
+    h = History()
+    call = h.ask("refund", "o-1", key="k")
+    h.add("commit", "tools.refund", {"ref": "r", "args": {"cents": 101}}, call=call)
+    assert judged(h, per="session").violations[0].subject == "b for s1"
+
+
 def test_each_budget_is_judged() -> None:
     h = History()
     spend(h, "o-1")

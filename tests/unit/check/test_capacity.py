@@ -43,6 +43,9 @@ def test_until_the_end_of_the_record() -> None:
     h.wait(100).event("lab.budget")
     found = check(CAPACITY, h, contract=RULES)
     assert [(v.subject, v.witness) for v in found.violations] == [("p1", (0, 1, 2, 4))]
+    assert found.violations[0].explanation == (
+        "p1 had more than 2 tasks in hand for 200 ms; what is more was to be deferred within 100 ms"
+    )
 
 
 @pytest.mark.parametrize("how", ["deferred", "failed", "report", "raised", "kill", "stop"])
@@ -59,6 +62,12 @@ def test_ways_to_let_go(how: str) -> None:
         h.outcome(C, how, counted=how != "deferred")
     h.wait(500).submit(C, delivery=2).outcome(C).outcome(A).outcome(B)
     assert said(h) == []
+
+
+@pytest.mark.parametrize("how", ["kill", "stop"])
+def test_a_process_that_has_ended_has_nothing_in_hand(how: str) -> None:
+    h = three().event(f"process.{how}", {}, process="p1").submit(A).submit(B).wait(500)
+    assert said(h.outcome(A).outcome(B)) == []
 
 
 def test_somebody_elses_outcome_does_not_help() -> None:
@@ -79,6 +88,11 @@ def test_deliveries_of_one_task_count_each() -> None:
     assert said(h) == ["too-much-in-hand/handed-out"]
     h = History().submit(A).submit(A, delivery=2).submit(A, delivery=3).outcome(A).wait(500)
     assert said(h.outcome(A).outcome(A)) == []
+
+
+def test_each_end_is_the_end_of_one_delivery() -> None:
+    h = History().submit(A).submit(A, delivery=2).outcome(A).outcome(A).outcome(A)
+    assert said(h.submit(B).submit(C).wait(500).outcome(B).outcome(C)) == []
 
 
 def test_a_report_and_its_echo_are_one_end() -> None:
@@ -135,7 +149,20 @@ def test_only_ever_deferred() -> None:
     assert [(v.code, v.subject, v.witness) for v in found.violations] == [
         ("deferred-forever", A, (1, 3))
     ]
-    assert "2 times" in found.violations[0].explanation
+    assert found.violations[0].explanation == f"{A} was deferred 2 times and never done"
+
+
+def test_reported_as_deferred_and_not_handed_out_again() -> None:
+    h = History().submit(A).event("report.outcome", {"status": "deferred"}, task=A, process="p1")
+    found = check(CAPACITY, h.end(), contract=RULES)
+    assert [v.explanation for v in found.violations] == [f"{A} was deferred 1 time and never done"]
+
+
+@pytest.mark.parametrize(("ms", "hangs"), [(98, False), (99, True)])
+def test_time_to_answer_again(ms: int, hangs: bool) -> None:
+    h = History().submit(A).outcome(A, "deferred", counted=False).submit(A, delivery=2)
+    found = codes(CAPACITY, h.wait(ms).end(), contract=RULES)
+    assert found == ([] if hangs else ["deferred-forever"])
 
 
 def test_deferred_and_then_not_answered_is_another_breach() -> None:

@@ -38,6 +38,7 @@ def test_not_promised_and_not_used() -> None:
         "http://kb.example",
         "https://KB.example:8443/a?b=http://tracker.example#c",
         "HTTP://kb.example./@tracker.example",
+        "http://kb.example/search?q=a b",
         "http://10.0.0.7/",
     ],
 )
@@ -91,6 +92,28 @@ def test_a_list_of_nothing_allows_nothing() -> None:
     ask(h, "nowhere")
     found = check(EGRESS, h, contract=replace(CONTRACT, egress=Egress()))
     assert found.violations[0].explanation.endswith("allowed: no host at all")
+
+
+def test_what_is_said_of_it() -> None:
+    h = History()
+    ask(h, "http://tracker.example/", "PUT", "12345", task="")
+    h.ops[0] = replace(h.ops[0], process="")
+    found = check(EGRESS, h, contract=RULES).violations
+    assert [(v.subject, v.explanation) for v in found] == [
+        (
+            "PUT tracker.example",
+            "a PUT request of the agent was sent to tracker.example; allowed: kb.example, 10.0.0.7",
+        ),
+        (
+            "PUT tracker.example",
+            "a PUT request of the agent was sent to tracker.example; allowed: GET",
+        ),
+        (
+            "PUT tracker.example",
+            "a PUT request of the agent carried 5 bytes to tracker.example; allowed: 4",
+        ),
+    ]
+    assert found[0].witness == (0,)
 
 
 def test_an_odd_host_may_not_be_listed_by_chance() -> None:

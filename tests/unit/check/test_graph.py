@@ -87,6 +87,37 @@ def test_each_task_has_keys_of_its_own_where_the_same_words_may_be_two_actions()
     assert told(h, "key-changed") == [("say", "hello", (first, second), "on-retry", False)]
 
 
+def test_a_request_of_an_unknown_task_may_be_of_any() -> None:
+    h = History().submit("s1-t1").submit("s1-t2")
+    first = h.ask("say", "hello", key="a", task="")
+    second = h.ask("say", "hello", key="b")
+    h.ask("say", "hello", key="a", task="s1-t2")
+    assert told(h, "key-changed") == [("say", "hello", (first, second), "on-retry", False)]
+
+
+def test_the_last_request_that_may_have_happened_is_shown() -> None:
+    h = History().submit("s1-t1")
+    h.info(h.ask("refund", "o-1", key="a"))
+    last = h.ask("refund", "o-1", key="a")
+    h.info(last)
+    new = h.ask("refund", "o-1", key="b")
+    assert told(h, "key-changed") == [("refund", "o-1", (last, new), "on-retry", False)]
+
+
+def test_a_look_up_settles_a_conflict_only_afterwards() -> None:
+    h = History().submit("s1-t1")
+    first = h.ask("refund", "o-1", key="k", args={"why": "broken"})
+    h.commit(first)
+    look = h.invoke("tools.refund.lookup", {"args": {}, "lookup": True}, "s1-t1", marker="o-1")
+    h.ok(look, data={"refs": []})
+    second = h.ask("refund", "o-1", key="k", args={"why": "damaged"})
+    h.fail(second, "conflict")
+    assert told(h, "key-reused") == [("refund", "o-1", (first, second), "payload-changed", False)]
+    look = h.invoke("tools.refund.lookup", {"args": {}, "lookup": True}, "s1-t1", marker="o-1")
+    h.ok(look, data={"refs": ["refund:o-1#1"]})
+    assert told(h, "key-reused") == []
+
+
 def test_key_reused() -> None:
     h = History().submit("s1-t1")
     first = h.ask("refund", "o-1", key="k")
@@ -127,6 +158,11 @@ def test_duplicate_by_marker() -> None:
     h.done("audit", "o-1")
     h.done("audit", "o-1")
     assert [row[4] for row in told(h, "duplicate-by-marker")] == [True]
+    # What has no marker cannot be recognised.
+    h = History().submit("s1-t1")
+    h.done("notify", "")
+    h.done("notify", "")
+    assert told(h, "duplicate-by-marker") == []
     # One request that the network delivered twice is nobody's retry.
     h = History().submit("s1-t1")
     call = h.ask("notify", "o-1")
@@ -188,6 +224,15 @@ def test_done_not_claimed() -> None:
     denied = ("refund", "o-1", (2, 10), "although-answered", False)
     assert told(end("failed"), "done-not-claimed") == [denied]
     assert told(end("completed"), "done-not-claimed") == []  # it never lists what it did
+    h = History().submit("s1-t1")
+    h.done("elsewhere", "o-1")
+    h.outcome("s1-t1", "failed").end()  # a denial is one, whatever the contract names
+    assert told(h, "done-not-claimed") == [("elsewhere", "o-1", (2, 4), "although-answered", False)]
+    h = History().submit("s1-t1")
+    h.done("audit", "o-1")
+    h.done("audit", "o-1")
+    h.outcome("s1-t1", "completed", ("refund", "o-1"))
+    assert len(graph(h).of("done-not-claimed")) == 1  # however often it was done
 
 
 def test_absorbed() -> None:

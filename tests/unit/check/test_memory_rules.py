@@ -52,6 +52,7 @@ def test_another_value_over_a_version_is_one_line_an_item() -> None:
     assert [(v.code, v.subject, v.witness) for v in found.violations] == [
         ("rewritten", "policy/v1", (1, 4))
     ]
+    assert "the same process" in found.violations[0].explanation
     assert found.looked_at == 5
 
 
@@ -74,7 +75,8 @@ def test_what_stood_there_counts_and_not_what_was_written_last() -> None:
     assert policy(h) == []
     h._standing["policy/v1"] = first
     h.write("policy/v1", "b", "p2")
-    assert policy(h) == ["rewritten"]
+    found = check(POLICY, h.end(), contract=RULES).violations
+    assert ["another process" in v.explanation for v in found] == [True]
 
 
 def _erase(h: History, id: str, over: Any) -> None:
@@ -86,9 +88,10 @@ def test_erasing_what_is_not_there_takes_nothing_away() -> None:
     h = History()
     _erase(h, "policy/v1", None)
     assert policy(h) == []
-    h.write("policy/v1", 1)
+    first = h.write("policy/v1", 1)
     _erase(h, "policy/v1", h._standing["policy/v1"])
-    assert policy(h) == ["erased"]
+    found = check(POLICY, h.end(), contract=RULES).violations
+    assert [(v.code, v.witness) for v in found] == [("erased", (first, first + 2))]
 
 
 def test_what_nobody_wrote_on_record_cannot_be_compared() -> None:
@@ -201,6 +204,48 @@ def test_the_copy_that_lives_longest_counts() -> None:
     h.wait(9_000)
     send(h, "tools.ship", MARK)
     assert retention(h) == []
+
+
+@pytest.mark.parametrize(
+    ("id", "ms", "late"),
+    [
+        ("elsewhere", 515, False),  # of no class: its clock is as good as any
+        ("elsewhere", 516, True),
+        ("profile/note", 510, False),  # its own class has no skew, so the first copy lives longer
+        ("profile/note", 511, True),
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_each_copy_has_its_own_skew(id: str, ms: int, late: bool, first: bool) -> None:
+    h = History()
+    for copy in ("profile/a", id) if first else (id, "profile/a"):
+        call = h.invoke("memory.write", {"id": copy, "value": MARK}, "s1-t1")
+        h.store(call, copy, MARK, expires_ms=500 if copy == "profile/a" else 505)
+    h.ms = ms - 1
+    send(h, "tools.ship", MARK)
+    assert retention(h) == (["used-after-expiry/tools"] if late else [])
+
+
+def test_what_is_said_and_what_was_looked_at() -> None:
+    h = History().submit("s1-t1")
+    at = store(h, MARK, 500, task="s1-t1")
+    send(h, "tools.ship", MARK, task="s1-t1")
+    found = check(RETENTION, h.end(), contract=RULES)
+    assert (found.verdict, found.looked_at) == ("valid", 1)  # nothing has expired yet
+    h.ms = h.ops[at].get("expires_ms") + 20
+    send(h, "tools.ship", MARK)
+    send(h, "model.complete", MARK, task="s1-t3")
+    found = check(RETENTION, h, contract=RULES)
+    assert found.looked_at == 4
+    assert [(v.explanation, v.tool, v.anomaly) for v in found.violations] == [
+        ("s1-t2 sent to ship what profile/s1 held, 21 ms after that had expired", "ship", "tools"),
+        ("s1-t3 sent to the model what profile/s1 held, 22 ms after that had expired", "", "model"),
+    ]
+    late = History()
+    store(late, "x", 5_000)
+    told = check(RETENTION, late, contract=RULES).violations[0].explanation
+    assert told.startswith("profile/s1 was written to expire after 4")
+    assert "; profile items may be kept " in told
 
 
 def test_what_no_promised_item_held_is_free() -> None:

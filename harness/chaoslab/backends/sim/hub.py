@@ -155,6 +155,8 @@ class Hub:
             value["after_items"] = one.fault.after_items
         if one.fault.scope != "process":
             value["scope"] = one.fault.scope
+        if one.fault.kind == "trap" and one.fault.mode != "panic":
+            value["mode"] = one.fault.mode
         self.recorder.add(
             "event",
             "nemesis.strike",
