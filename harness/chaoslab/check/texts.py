@@ -471,6 +471,8 @@ TEXTS: Final[Mapping[str, CheckText]] = {
 
 def advice(check: str, code: str, anomaly: str = "", /) -> str:
     """What to change: the line for the anomaly where there is one, else that for the code."""
+    if check.startswith("invariant."):
+        return "this is a rule of your own contract: mend the agent, or the rule."
     text = TEXTS.get(check)
     if text is None:
         return ""
