@@ -34,7 +34,7 @@ from hypothesis import settings
 
 EXAMPLES_MAX = 6
 # How much slower than the original a mutant may be before it counts as one that never ends.
-SLOWER_MAX, PATIENCE_S = 20, 3
+SLOWER_MAX, PATIENCE_S = 20, 1
 LEFT_OUT_MAX = 3
 # These judge the golden histories, as the test of their words does, which asks for more.
 TWICE = ("tests/unit/check/test_golden_histories.py",)

@@ -51,8 +51,7 @@ _ENDINGS: Final = ("outcome.", "limits.", "recovery.")
 
 def because(view: View, violation: Violation, /, *, replay: str = "") -> list[str]:
     """The story of a violation, one line an element. `replay` is the command that shows it."""
-    ranks = _gather(view, violation)
-    gaps = _put_off(view, ranks)
+    ranks, gaps = _gather(view, violation)
     witness = [i for i in violation.witness if i in ranks]
     if len(witness) > _LINES_MAX - 3:
         # A long row of the same thing: how it began and how it ended is enough.
@@ -64,7 +63,12 @@ def because(view: View, violation: Violation, /, *, replay: str = "") -> list[st
     rows = []
     kept = sorted(sorted(ranks, key=lambda index: (ranks[index], index))[:room])
     for op in (view[index] for index in kept):
-        said = sentence(op, told, until_ns=view[kept[-1]].time_ns)
+        said = sentence(
+            op,
+            told,
+            until_ns=view[kept[-1]].time_ns,
+            no_ledger=not view.commits(op.index),
+        )
         rows.append((f"#{op.index}", _seconds(op.time_ns), said))
         if op.index in gaps:
             rows.append(("…", "", f"{gaps[op.index]} more like that"))
@@ -94,12 +98,13 @@ def _add(ranks: dict[int, int], ops: Iterable[Op], rank: int) -> None:
         ranks.setdefault(op.index, rank)
 
 
-def _gather(view: View, violation: Violation) -> dict[int, int]:
-    """The entries of the story, each with its rank; the lowest ranks are told first."""
+def _gather(view: View, violation: Violation) -> tuple[dict[int, int], dict[int, int]]:
+    """The entries of the story, each with its rank: the lowest ranks are told first. And behind
+    which of them how many of the same kind are left out."""
     ranks: dict[int, int] = {}
     witness = [view[i] for i in violation.witness if 0 <= i < len(view)]
     if not witness:
-        return ranks
+        return ranks, {}
     _add(ranks, witness, _WITNESS)
     calls = {op.index if op.type == "invoke" else op.call for op in witness}
     calls = {c for c in calls if 0 <= c < len(view) and view[c].type == "invoke"}
@@ -125,9 +130,10 @@ def _gather(view: View, violation: Violation) -> dict[int, int]:
     tasks = {op.task for op in witness} | {view[c].task for c in calls}
     if violation.tool or violation.check.startswith(_ENDINGS):
         _add(ranks, (o for o in view.named("task.outcome") if o.task in tasks - {""}), _END)
+    gaps = _put_off(view, ranks)
     if len(ranks) < _FEW:
         _whole_tasks(view, ranks, witness, violation.check)
-    return ranks
+    return ranks, gaps
 
 
 def _missing_action(view: View, violation: Violation) -> list[Op]:
@@ -170,7 +176,7 @@ def _whole_tasks(view: View, ranks: dict[int, int], witness: list[Op], check: st
         _add(ranks, life_of(view, task, until), _LIFE)
         if check.startswith(_ENDINGS):
             _add(ranks, asked_by(view, task, until)[-_FEW:], _END)
-        if task not in ended:
+        if task not in ended and check.startswith((*_ENDINGS, "capacity.")):
             for f in ("lab.deadlock", "lab.budget", "lab.end"):
                 _add(ranks, view.named(f), _START)
 

@@ -119,11 +119,7 @@ def _crossed(origin: Sequence[Op | None], op: Op, token: str, owner: str, guest:
         code="canary-crossed",
         subject=f"{owner} into {op.session}",
         explanation=f"data of {owner} ({token}) {did} for {op.session}"
-        + (
-            f"; a Wasm instance put it out that had broken off in a call for {owner}"
-            if guest
-            else ""
-        ),
+        + (f"; the Wasm instance had broken off in a call for {owner} before" if guest else ""),
         witness=indexes((o.index for o in origin if o is not None), op.index),
         tool=tail if head in ("tools", "wasm") else "",
         anomaly=head,

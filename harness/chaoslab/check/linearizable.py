@@ -29,11 +29,12 @@ p2 read A from cart after B, which had replaced A, was confirmed
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from chaoslab.check.facts import rows_of
-from chaoslab.check.linearizable_rows import NEVER, Call, Contradiction, Version
+from chaoslab.check.linearizable_rows import ANY, NEVER, Call, Contradiction, Version
 from chaoslab.check.linearizable_search import decide
 from chaoslab.check.model import Check, Evidence, Finding, Violation, conclude, indexes
 from chaoslab.core.jsons import canonical
@@ -82,78 +83,98 @@ def _run(evidence: Evidence) -> Finding:
 
 def calls_of(view: View, /) -> dict[str, list[Call]]:
     """The calls on each item that say something of its order, writes first."""
-    found: dict[str, list[Call]] = {}
+    found: defaultdict[str, list[Call]] = defaultdict(list)
     gone: dict[str, int] = {}  # from when on an item may have expired
-    # What the lab delivered twice may take place twice.
-    twice = {op.call for op in view.named("nemesis.strike") if op.get("kind") == "duplicate"}
     for f in ("memory.write", "memory.write_many", "memory.erase"):
-        for op in view.named(f):
-            if op.type == "invoke":
-                _add_writes(view, op, found, gone, again=op.index in twice)
+        _add_writes(view, f, found, gone)
     for id, since_ns in gone.items():
         found[id] = [_freed(view, call, since_ns) for call in found[id]]
-    for op in view.named("memory.read"):
-        if op.type == "invoke" and op.get("at", "primary") == "primary":
-            answer = view.completion(op.index)
-            if answer is not None and answer.type == "ok":
-                _add_read(op, answer, found, gone)
+    # What the lab delivered twice may take place twice.
+    twice = {op.call for op in view.named("nemesis.strike") if op.get("kind") == "duplicate"}
+    if twice:
+        for calls in found.values():
+            calls += [c._replace(ended=NEVER, version=None) for c in calls if c.begun in twice]
+    _add_reads(view, found, gone)
     return found
 
 
 def _add_writes(
-    view: View, op: Op, found: dict[str, list[Call]], gone: dict[str, int], *, again: bool
+    view: View, f: str, found: defaultdict[str, list[Call]], gone: dict[str, int]
 ) -> None:
-    answer = view.completion(op.index)
-    if answer is not None and answer.type == "fail":
-        return
-    ok = answer if answer is not None and answer.type == "ok" else None
-    stored, versions = 0, [ok.get("version")] if ok else []
-    lines: Sequence[Any] = (op.value,)
-    if op.f == "memory.write_many":
-        lines = rows_of(op, "writes")
-        versions = list(rows_of(ok, "versions")) if ok else []
-        written = answer.get("written") if answer is not None else 0
-        stored = written if type(written) is int else 0
-    for place, line in enumerate(lines):
-        if not isinstance(line, Mapping) or not isinstance(line.get("id"), str):
+    for op in view.named(f):
+        if op.type != "invoke":
             continue
-        id = line["id"]
-        ended = answer.index if answer is not None and (ok or place < stored) else NEVER
-        expires_ms = line.get("expires_ms")
-        if type(expires_ms) is int:
-            gone[id] = min(expires_ms * 10**6 - _EARLY_NS, gone.get(id, NEVER))
-        call = Call(
-            op.index,
-            ended,
-            True,
-            None if op.f == "memory.erase" else _token(line.get("value")),
-            _version(versions[place]) if place < len(versions) else None,
-            _expected(line),
+        answer, end = view.completion(op.index), NEVER
+        if answer is not None:
+            if answer.type == "fail":
+                continue
+            if answer.type == "ok":
+                end = answer.index
+        for line, ended, version in _lines(op, answer, end):
+            id, expires_ms, expect = line.get("id"), line.get("expires_ms"), line.get("expect", ANY)
+            if type(id) is not str or not id:
+                continue
+            if expires_ms is not None and type(expires_ms) is int:
+                gone[id] = min(expires_ms * 10**6 - _EARLY_NS, gone.get(id, NEVER))
+            if expect is not ANY and expect is not None:
+                expect = _version(expect) or ANY
+            token = None if f == "memory.erase" else _token(line.get("value"))
+            told = None if version is None else _version(version)
+            found[id].append(Call(op.index, ended, True, token, told, expect))
+
+
+def _lines(op: Op, answer: Op | None, end: int) -> Sequence[tuple[Mapping[str, Any], int, Any]]:
+    """Each write of a call, with its end and its version; of a group that stopped in its middle
+    only the first ones are over."""
+    if op.f != "memory.write_many":
+        version = answer.get("version") if answer is not None and end < NEVER else None
+        return ((op.value, end, version),) if type(op.value) is dict else ()
+    versions: Sequence[Any] = ()
+    stored = 0
+    if answer is not None:
+        versions, written = rows_of(answer, "versions"), answer.get("written")
+        stored = written if type(written) is int else 0
+    return [
+        (
+            line,
+            answer.index if answer is not None and place < stored else end,
+            versions[place] if place < len(versions) else None,
         )
-        calls = found.setdefault(id, [])
-        calls.append(call)
-        if again:
-            calls.append(call._replace(ended=NEVER, version=None))
+        for place, line in enumerate(rows_of(op, "writes"))
+        if type(line) is dict
+    ]
 
 
 def _freed(view: View, call: Call, since_ns: int) -> Call:
     """A creation, of an item that may have expired by then, may well have found nothing."""
     if call.expect is None and (call.ended == NEVER or view[call.ended].time_ns >= since_ns):
-        return call._replace(expect="any")
+        return call._replace(expect=ANY)
     return call
 
 
-def _add_read(op: Op, answer: Op, found: dict[str, list[Call]], gone: Mapping[str, int]) -> None:
-    id, there = op.get("id", op.marker), answer.get("found")
-    if not isinstance(id, str) or not id:
-        return
-    if there is True:
-        token, version = _token(answer.get("value")), _version(answer.get("version"))
-    elif there is False and answer.time_ns < gone.get(id, NEVER):
-        token, version = None, None
-    else:
-        return
-    found.setdefault(id, []).append(Call(op.index, answer.index, False, token, version))
+def _add_reads(view: View, found: defaultdict[str, list[Call]], gone: Mapping[str, int]) -> None:
+    for op in view.named("memory.read"):
+        if op.type != "invoke":
+            continue
+        answer, asked = view.completion(op.index), op.value
+        if answer is None or answer.type != "ok":
+            continue
+        said = answer.value
+        if type(asked) is not dict or type(said) is not dict:
+            continue
+        id, there = asked.get("id"), said.get("found")
+        if type(id) is not str or not id or asked.get("at", "primary") != "primary":
+            continue
+        if there is True:
+            version = said.get("version")
+            if version is not None:
+                version = _version(version)
+            call = Call(op.index, answer.index, False, _token(said.get("value")), version)
+        elif there is False and answer.time_ns < gone.get(id, NEVER):
+            call = Call(op.index, answer.index, False, None)
+        else:
+            continue
+        found[id].append(call)
 
 
 def _token(value: Any) -> str:
@@ -165,12 +186,6 @@ def _version(raw: Any) -> Version | None:
     if isinstance(raw, (list, tuple)) and raw and all(type(part) is int for part in raw):
         return tuple(raw)
     return None
-
-
-def _expected(line: Mapping[str, Any]) -> Any:
-    """What a write expected to stand there: anything, nothing (None) or a version."""
-    raw = line.get("expect", "any")
-    return None if raw is None else _version(raw) or "any"
 
 
 # -- from calls to epochs
@@ -205,9 +220,9 @@ def _parts(view: View, calls: list[Call], epochs: Sequence[int]) -> list[list[Ca
             if call.writes and own:
                 there = call.expect
                 kept = isinstance(there, tuple) and _epoch(there) == epoch
-                part.append(call if kept else call._replace(expect="any"))
+                part.append(call if kept else call._replace(expect=ANY))
             elif call.writes and call.token is not None:
-                part.append(call._replace(ended=NEVER, version=None, expect="any"))
+                part.append(call._replace(ended=NEVER, version=None, expect=ANY))
             elif own and (epoch == epochs[-1] or call.ended < calm):
                 part.append(call)
         parts.append(part)

@@ -27,6 +27,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 Version: TypeAlias = tuple[int, ...]
 
 NEVER: Final = 1 << 62
+ANY: Final = "any"
 
 
 class Call(NamedTuple):
@@ -43,7 +44,7 @@ class Call(NamedTuple):
     writes: bool
     token: str | None
     version: Version | None = None
-    expect: Version | Literal["any"] | None = "any"
+    expect: Version | Literal["any"] | None = ANY
     told: bool = True
 
 
@@ -210,7 +211,7 @@ def told_by(calls: Sequence[Call], /) -> Told:
                 reads.setdefault(call.token, set()).add(call.version)
         elif call.writes and call.expect is None:
             wanted.add(None)
-    told = known.union(*reads.values(), (None, "any"))
+    told = known.union(*reads.values(), (None, ANY))
     unclear = any(c.expect not in told for c in calls)  # any unsure write may be the expected one
     left = [
         c
@@ -281,7 +282,7 @@ def by_versions(calls: Sequence[Call], /) -> Contradiction | None:
         if soonest is None or row.over < soonest.over:
             soonest = row
         write = row.write
-        if write is not None and write.expect != "any":
+        if write is not None and write.expect != ANY:
             before = rows[ordered[place - 1]]
             if ordered[place - 1] != (write.expect or empty):
                 proof = hear(write, before.first)

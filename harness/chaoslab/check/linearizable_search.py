@@ -20,6 +20,7 @@ from operator import itemgetter
 from typing import Final, NamedTuple, TypeAlias
 
 from chaoslab.check.linearizable_rows import (
+    ANY,
     NEVER,
     Call,
     Contradiction,
@@ -48,7 +49,7 @@ class Answer(NamedTuple):
 
 def decide(calls: Sequence[Call], /, *, steps: int = STEPS_MAX) -> Answer:
     """Whether an order explains the calls on one item, in the cheapest way that can tell."""
-    if not any(call.version or call.expect != "any" for call in calls):
+    if not any(call.version or call.expect != ANY for call in calls):
         rows = rows_of_values(calls)
         if rows is not None:
             return Answer(by_zones(rows, calls))
@@ -81,7 +82,7 @@ def _after(call: Call, state: State) -> State | None:
     if expect is None:
         if token is not None:
             return None
-    elif expect != "any":
+    elif expect != ANY:
         if version is None and token is not None and expect > newest:
             newest = expect
         elif version != expect:
@@ -101,10 +102,10 @@ class _Orders:
 
     def __init__(self, calls: Sequence[Call]) -> None:
         self.calls = calls
-        marks = [(call.begun, 0, i) for i, call in enumerate(calls)]
-        marks += [(call.ended, 1, i) for i, call in enumerate(calls) if call.ended < NEVER]
-        marks.sort()
-        self.marks = [(ends, i) for _, ends, i in marks]
+        at = [(call.begun, i) for i, call in enumerate(calls)]
+        at += [(call.ended, ~i) for i, call in enumerate(calls) if call.ended < NEVER]
+        at.sort()
+        self.marks = [i for _, i in at]  # in order of time: i where a call begins, ~i where it ends
         self.unsure = [i for i, call in enumerate(calls) if call.ended == NEVER]
         self.open: dict[int, tuple[int, ...]] = {}  # at each end, the calls that are under way
         self.bits = [0] * len(calls)
@@ -117,11 +118,11 @@ class _Orders:
         free: list[int] = []
         top = 0
         under_way: dict[int, None] = {}
-        for at, (ends, i) in enumerate(self.marks):
-            if ends:
+        for at, i in enumerate(self.marks):
+            if i < 0:
                 self.open[at] = tuple(under_way)
-                del under_way[i]
-                free.append(self.bits[i])
+                del under_way[~i]
+                free.append(self.bits[~i])
                 continue
             if free:
                 self.bits[i] = free.pop()
@@ -142,11 +143,11 @@ class _Orders:
             at, taken, state = waiting.pop()
             self.steps += at
             while at < len(marks):
-                ends, i = marks[at]
-                if ends:
-                    if not taken & bits[i]:
+                i = marks[at]
+                if i < 0:
+                    if not taken & bits[~i]:
                         break
-                    taken ^= bits[i]
+                    taken ^= bits[~i]
                 elif not calls[i].writes and _sees(calls[i], state):
                     taken |= bits[i]
                 at += 1
@@ -167,41 +168,40 @@ class _Orders:
     def _moves(self, at: int, taken: int, state: State) -> list[tuple[int, int, State]]:
         """What may take place now, the most promising last."""
         calls, bits = self.calls, self.bits
-        forced = calls[self.marks[at][1]]
+        forced = calls[~self.marks[at]]
         now = [i for i in self.open[at] if not taken & bits[i]]
         reads = [i for i in now if not calls[i].writes]
-        now += self._of_use(now, taken, forced.ended)
+        if self.unsure:
+            now += self._of_use(now, taken, forced.ended)
         if not forced.writes and not (state[0] == forced.token and state[1] is None):
             if not any(calls[i].writes and calls[i].token == forced.token for i in now):
                 return []
         alike: set[str | None] = set()
-        found: list[tuple[bool, int, int, State]] = []
-        for i in sorted(now, key=lambda i: calls[i].ended):
+        found: list[tuple[bool, int, int, int, State]] = []
+        for end, i in sorted((calls[i].ended, i) for i in now):
             call = calls[i]
-            if call.writes and call.version is None and call.expect == "any":
+            if call.writes and call.version is None and call.expect == ANY:
                 if call.token in alike:
                     continue  # the one that must come back sooner does as well
                 alike.add(call.token)
             then = _after(call, state)
             if then is not None:
                 wanted = call is forced or (not forced.writes and call.token == forced.token)
-                found.append((wanted, -call.ended, i, then))
-        found.sort(key=itemgetter(0, 1))
-        out = []
-        for _, _, i, then in found:
-            taken_then = taken | bits[i]
-            for j in reads:
-                if j != i and _sees(calls[j], then):
-                    taken_then |= bits[j]
-            out.append((at, taken_then, then))
-        return out
+                taken_then = taken | bits[i]
+                for j in reads:
+                    if j != i and _sees(calls[j], then):
+                        taken_then |= bits[j]
+                found.append((wanted, -end, -i, taken_then, then))
+        if len(found) > 1:
+            found.sort(key=itemgetter(0, 1, 2))
+        return [(at, taken_then, then) for _, _, _, taken_then, then in found]
 
     def _of_use(self, now: list[int], taken: int, before: int) -> list[int]:
         """The writes with unknown outcome of which something could be seen now. Where nobody sees
         one before the next write, it may as well never take place."""
         calls = self.calls
         may = [i for i in self.unsure if not taken & self.bits[i] and calls[i].begun < before]
-        if any(calls[i].expect != "any" for i in (*now, *may)):
+        if any(calls[i].expect != ANY for i in (*now, *may)):
             return may
         tokens = {calls[i].token for i in now if not calls[i].writes}
         return [i for i in may if calls[i].token in tokens]
@@ -215,7 +215,7 @@ def by_search(calls: Sequence[Call], steps: int = STEPS_MAX, /) -> Answer:
         return Answer(decided=False)
     if found:
         return Answer()
-    stuck = orders.calls[orders.marks[orders.stuck][1]]
+    stuck = orders.calls[~orders.marks[orders.stuck]]
     core = _core(calls, stuck.ended) or _core(calls, NEVER) or [stuck]
     return Answer(_in_short(calls, core, stuck if stuck in core else core[-1]))
 
@@ -261,7 +261,7 @@ def _contradict(firm: Sequence[Call], loose: Sequence[Call], end: int) -> tuple[
     answered, and of all others what came after the end; and at what cost."""
     shown = [c if c.ended <= end else c._replace(ended=NEVER) for c in firm]
     # Nobody can have seen a value more often than there were calls to see it.
-    most = len(firm) if all(c.expect == "any" for c in (*firm, *loose)) else len(loose)
+    most = len(firm) if all(c.expect == ANY for c in (*firm, *loose)) else len(loose)
     times: dict[str | None, int] = {}
     for call in sorted((c for c in loose if c.writes), key=itemgetter(0)):
         times[call.token] = times.get(call.token, 0) + 1
@@ -276,9 +276,7 @@ def _in_short(calls: Sequence[Call], core: Sequence[Call], late: Call) -> Contra
     """What a person would say of the calls that contradict each other."""
     more = tuple(n for call in core for n in (call.begun, call.ended))
     if late.writes:
-        return Contradiction(
-            "order" if late.expect == "any" else "compare-and-set", late, None, more
-        )
+        return Contradiction("order" if late.expect == ANY else "compare-and-set", late, None, more)
     before = [c for c in core if c.ended < late.begun and c.token != late.token]
     seen = max(before, key=lambda c: (c.writes, c.ended), default=None)
     if seen is None:

@@ -96,10 +96,13 @@ _BY_NAME: Final[Mapping[str, str]] = {
 }
 
 
-def sentence(op: Op, before: Sequence[Op], /, *, until_ns: int = 0) -> str:
+def sentence(op: Op, before: Sequence[Op], /, *, until_ns: int = 0, no_ledger: bool = False) -> str:
     """An entry in words; `before` are the entries already told, to say "the same key", and
-    `until_ns` is when the story ends, to say what has expired by then."""
+    `until_ns` is when the story ends, to say what has expired by then. With `no_ledger` the
+    request itself says what it writes, since no commit will."""
     told = _sentence(op, before)
+    if no_ledger and op.f == "memory.write" and op.type == "invoke":
+        told += _written(op)
     expires_ms = op.get("expires_ms")
     if op.type == "commit" and type(expires_ms) is int and expires_ms * _MS <= until_ns:
         told += f", good until {expires_ms // 1000}.{expires_ms % 1000:03d} s only"
@@ -251,6 +254,15 @@ def _commit(op: Op) -> str:
     return f"{op.f} is committed"
 
 
+def _written(op: Op) -> str:
+    """What a write asks for, and on what condition."""
+    said = f": {summary(op.get('value'))}"
+    if isinstance(op.value, Mapping) and "expect" in op.value:
+        expect = op.get("expect")
+        said += ", if nothing is there" if expect is None else f", if {_version(expect)} is there"
+    return said
+
+
 def _is_part(op: Op) -> bool:
     return isinstance(op.get("item"), int)
 
@@ -272,7 +284,8 @@ def _ok(op: Op, before: Sequence[Op]) -> str:
         if not op.get("found", True):
             return f"{_agent(op)} finds nothing in {op.marker or op.get('id', 'it')}"
         version = _version(op.get("version"))
-        seen = f"{op.marker}, version {version}" if op.marker else f"version {version}"
+        known = f"version {version}" if op.get("version") is not None else ""
+        seen = ", ".join(x for x in (op.marker, known) if x) or "it"
         return f"{_agent(op)} sees {seen}: {summary(op.get('value'))}"
     if op.f == "memory.scan":
         return f"{_agent(op)} sees what is in {op.marker or 'memory'}: {summary(op.get('items'))}"

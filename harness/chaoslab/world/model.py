@@ -73,6 +73,8 @@ class ModelService:
         words = _WORDS[(number(self._seed, where, below=len(_WORDS)) + nth) % len(_WORDS)]
         values: dict[str, Any] = {**script.values, "said": said, "words": words}
         args = {k: fill(v, values) for k, v in step.args.items()}
+        if nth % 2 == 0:  # asked again, a model does not keep to an order either
+            args = dict(reversed(args.items()))
         call = ToolCall(
             id=f"call_{number(self._seed, name, below=2**32):08x}", name=step.tool, args=args
         )

@@ -62,16 +62,15 @@ func main() {
 		one := porcupine.Operation{Input: in, Call: begun, Output: nil, Return: ended}
 		history = append(history, one)
 	}
+	// The best of forty, or of what fits into two seconds: what it costs when nothing is in the way.
 	best := time.Duration(1 << 62)
 	verdict := porcupine.Unknown
-	for range 3 {
+	first := time.Now()
+	for times := 0; times < 40 && (times == 0 || time.Since(first) < 2*time.Second); times++ {
 		start := time.Now()
 		verdict = porcupine.CheckOperationsTimeout(registers, history, limit)
 		if took := time.Since(start); took < best {
 			best = took
-		}
-		if best > limit/4 {
-			break
 		}
 	}
 	fmt.Println(verdict, best.Nanoseconds())

@@ -205,6 +205,25 @@ def test_a_long_value_is_not_quoted_and_an_expiry_only_where_it_matters() -> Non
     assert sentence(h.ops[-1], ()) == "the agent (p1) sees x, version 1.1: ?"
     h.read("y")
     assert sentence(h.ops[-1], ()) == "the agent (p1) finds nothing in y"
+    seen = Op(index=0, time_ns=0, type="ok", f="memory.read", marker="z", value={"value": "A"})
+    assert sentence(seen, ()) == "the agent sees z: A"
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        ({}, "the agent (p1) writes cart: pears"),
+        ({"expect": None}, "the agent (p1) writes cart: pears, if nothing is there"),
+        ({"expect": [1, 2]}, "the agent (p1) writes cart: pears, if 1.2 is there"),
+    ],
+)
+def test_where_no_ledger_says_it_the_request_says_what_it_writes(
+    condition: dict[str, Any], said: str
+) -> None:
+    h = History()
+    h.invoke("memory.write", {"id": "cart", "value": "pears", **condition}, "s1-t1", marker="cart")
+    assert sentence(h.ops[0], (), no_ledger=True) == said
+    assert sentence(h.ops[0], ()) == "the agent (p1) writes cart"
 
 
 def test_an_outcome_gives_its_reason_and_says_which_claim_has_no_reference() -> None:
@@ -252,7 +271,7 @@ def test_deferrals_are_told_by_their_ends() -> None:
     assert "was only ever deferred" in violation.explanation
     story = because(h.view(), violation, replay="again")
     assert [line.split()[:2] for line in story if "more like that" in line] == [["…", "9"]]
-    assert sum("as deferred" in line for line in story) == 2
+    assert sum("s1-t1 as deferred" in line for line in story) == 2
     assert sum("is handed to" in line for line in story) == 2
 
 
@@ -341,8 +360,8 @@ def test_what_a_broken_guest_lets_out_begins_at_the_call_that_broke() -> None:
     found = check("isolation.sessions", h.end()).violations
     assert [v.witness for v in found if v.anomaly == "wasm"] == [(broken, broken + 1, out)]
     assert found[-1].explanation == (
-        f"data of s1 ({token}) was put out by ticket for s2; a Wasm instance put it out that had "
-        "broken off in a call for s1"
+        f"data of s1 ({token}) was put out by ticket for s2; the Wasm instance had broken off in a "
+        "call for s1 before"
     )
 
 

@@ -173,3 +173,33 @@ def test_only_new_requests_count(late: bool) -> None:
     found = check("lifecycle.quarantine", h.end())
     assert [v.explanation for v in found.violations] == expected
     assert found.looked_at == 1
+
+
+def test_after_a_release_every_task_of_the_session_may_begin_anew() -> None:
+    h = History().start("p1").submit("s1-t1").submit("s1-t2")
+    h.move("s1", "active", task="s1-t1").move("s1", "quarantined", task="s1-t2")
+    h.event("session.release", session="s1").move("s1", "initialized", task="s1-t1").end()
+    assert codes("lifecycle.legal", h) == []
+
+
+def test_who_left_before_the_release_does_not_hold_back_the_other_task() -> None:
+    h = History().start("p1").submit("s1-t1").submit("s1-t2")
+    h.move("s1", "quarantined", task="s1-t1").move("s1", "active", task="s1-t2")
+    h.event("session.release", session="s1").move("s1", "initialized", task="s1-t1").end()
+    assert codes("lifecycle.legal", h) == ["left-quarantine/active"]
+
+
+def test_a_process_that_comes_after_the_release_completes_nothing_out_of_nothing() -> None:
+    h = History().start("p1").submit("s1-t1").move("s1", "quarantined")
+    h.event("session.release", session="s1").start("p2").move("s1", "completed", "p2")
+    said = h.ops[-1].index
+    (found,) = check("lifecycle.legal", h.end()).violations
+    assert found.explanation == "p2 moved s1 from nothing to completed"
+    assert found.witness == (said,)
+
+
+def test_a_move_to_nowhere_is_to_an_unknown_state() -> None:
+    h = History().event("report.transition", {}, session="s1", process="p1").end()
+    (found,) = check("lifecycle.legal", h).violations
+    assert found.explanation == "p1 reports s1 as '', which is no state"
+    assert (found.code, found.anomaly) == ("unknown-state", "")
