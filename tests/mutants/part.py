@@ -1,6 +1,6 @@
 """Mutates one module of a copied tree and runs the tests against every mutant of it.
 
-    python part.py TREE MODULE RESULT
+    python part.py TREE MODULE RESULT [EVERY]
 
 TREE holds `src/chaoslab` and `tests/`. mutmut makes the mutants: it writes all of them into one
 file, and a name that is set while a test runs picks the one that counts. Starting pytest for each
@@ -42,7 +42,7 @@ WRITE_EVERY = 50
 KILLED, SURVIVED, TIMEOUT, UNTESTED = "killed", "survived", "timeout", "untested"
 
 
-def main(tree: Path, module: str, result: Path) -> int:
+def main(tree: Path, module: str, result: Path, every: int) -> int:
     """Writes to `result` {"module", "of", "left_out", "mutants": [MUTANT, …]}, where a MUTANT has
     "name", "function", "was", "now" and "end"."""
     # Imported here, so that whoever only collects the tests need not have it.
@@ -53,7 +53,7 @@ def main(tree: Path, module: str, result: Path) -> int:
     path = Path("src", *module.split(".")).with_suffix(".py")
     mutated = mutate_file_contents(str(path), path.read_text("utf-8"))
     path.write_text(mutated.code, "utf-8")
-    loop = _Loop(module, mutated, result)
+    loop = _Loop(module, mutated, result, every)
     options = ["tests/unit/check", "-q", "--import-mode=importlib", "--assert=plain", "--tb=line"]
     options += ["-p", "no:cacheprovider", *(f"--ignore={name}" for name in TWICE)]
     loop.switch("")
@@ -68,7 +68,7 @@ def main(tree: Path, module: str, result: Path) -> int:
 class _Loop:
     """A pytest plugin: in place of running the tests once, runs them once per mutant."""
 
-    def __init__(self, module: str, mutated: Any, result: Path) -> None:
+    def __init__(self, module: str, mutated: Any, result: Path, every: int) -> None:
         from mutmut.mutation.trampoline import set_mutant_under_test
         from mutmut.state import state
 
@@ -82,6 +82,7 @@ class _Loop:
         self._module = module
         self._mutated = mutated
         self._lines = mutated.code.splitlines()
+        self._names = mutated.mutant_names[::every]
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Cuts the property tests down."""
@@ -102,7 +103,7 @@ class _Loop:
         if len(self.left_out) > LEFT_OUT_MAX:
             return True
         entered = self._state.tests_by_mangled_function_name
-        for name in self._mutated.mutant_names:
+        for name in self._names:
             tests = entered.get(f"{self._module}.{name.partition('__mutmut_')[0]}", ())
             items = [i for i in session.items if i.nodeid in tests and i.nodeid in took_s]
             items.sort(key=lambda item: (-self._last_kill.get(item.nodeid, 0), took_s[item.nodeid]))
@@ -114,7 +115,7 @@ class _Loop:
 
     def write(self) -> None:
         """What is known so far."""
-        found = {"module": self._module, "of": len(self._mutated.mutant_names)}
+        found = {"module": self._module, "of": len(self._names)}
         found |= {"left_out": self.left_out, "mutants": self.rows}
         self._result.write_text(json.dumps(found, indent=1), "utf-8")
 
@@ -199,4 +200,5 @@ def _plain(mangled: str) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])))
+    every = int(sys.argv[4]) if len(sys.argv) > 4 else 1
+    raise SystemExit(main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), every))

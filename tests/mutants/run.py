@@ -1,6 +1,6 @@
 """`make mutants`: is every line of the checks held by a test?
 
-    python tests/mutants/run.py [MODULE …] [--again] [--list]
+    python tests/mutants/run.py [MODULE …] [--every N] [--again] [--list]
 
 A mutant is a check with one small mistake in it. Where all tests pass in spite of it, either a
 promise has no test, or the mistake changes nothing that anybody could see; `explained.toml` says
@@ -8,8 +8,9 @@ which ones do not, and why, one by one. The score is killed / (all - explained);
 code is 1.
 
 mutmut takes a module's name from its path, and knows `src/` only, so each module is mutated in a
-copy of the tree in which `harness/` is called that. A module whose source, tests and data have not
-changed since is not tried again (`--again` does). Two modules at a time.
+copy of the tree in which `harness/` is called that. What was tried is not tried again until a file
+changes on which it rests (`--again` does). Two modules at a time. All of them take an hour or more;
+`--every 10` tries each tenth mutant only, and says so.
 """
 
 # ruff: noqa: T201
@@ -67,8 +68,9 @@ def fingerprint() -> str:
     return found.hexdigest()
 
 
-def tried(name: str, state: str, *, again: bool) -> dict[str, Any]:
+def tried(name: str, state: str, *, every: int, again: bool) -> dict[str, Any]:
     """The mutants of one module and what became of them."""
+    state += f"/{every}"
     kept = RESULTS / f"{name}.json"
     if kept.exists() and not again:
         known: dict[str, Any] = json.loads(kept.read_text("utf-8"))
@@ -83,7 +85,8 @@ def tried(name: str, state: str, *, again: bool) -> dict[str, Any]:
         shutil.copy(ROOT / "tests" / "__init__.py", tree / "tests")
         result = tree / "result.json"
         command = [sys.executable, str(HERE / "part.py"), place, f"chaoslab.check.{name}"]
-        done = subprocess.run([*command, str(result)], capture_output=True, text=True, check=False)
+        command += [str(result), str(every)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{name}: no mutant could be tried\n{done.stdout}{done.stderr}")
         found: dict[str, Any] = json.loads(result.read_text("utf-8"))
@@ -114,6 +117,7 @@ def main() -> int:
     """Prints a line a module, the survivors, and the score."""
     parser = argparse.ArgumentParser(prog="make mutants")
     parser.add_argument("module", nargs="*", help="such as effects; all where none is named")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="each Nth mutant only")
     parser.add_argument("--again", action="store_true", help="also where nothing has changed")
     parser.add_argument("--list", action="store_true", help="show the explained ones as well")
     args = parser.parse_args()
@@ -128,9 +132,8 @@ def main() -> int:
         f"{'module':<22}{'mutants':>8}{'killed':>8}{'timeout':>8}{'explained':>10}{'survived':>9}"
     )
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for name, found in zip(
-            names, pool.map(lambda n: tried(n, state, again=args.again), names), strict=True
-        ):
+        results = pool.map(lambda n: tried(n, state, every=args.every, again=args.again), names)
+        for name, found in zip(names, results, strict=True):
             count = Counter(row["end"] for row in found["mutants"])
             left = list(survivors(found))
             plain = [row for row in left if key_of(name, row) in known]
@@ -151,13 +154,14 @@ def main() -> int:
                 )
             for row in plain if args.list else ():
                 print(f"    ({row['function']}: {row['now']}: {known[key_of(name, row)]})")
-    stale = {key for key in known if key[0] in names} - seen
+    stale = {key for key in known if key[0] in names} - seen if args.every == 1 else set()
     for key in sorted(stale):
         print(f"explained, but no such survivor: {' | '.join(key)}")
     print(_line("all", total))
     judged = total["mutants"] - total["explained"]
     score = 100 * (total["killed"] + total["timeout"]) / max(judged, 1)
-    print(f"score: {score:.1f}% of {judged} (at least {SCORE_MIN}% is asked for)")
+    share = f", each {args.every}th mutant" if args.every > 1 else ""
+    print(f"score: {score:.1f}% of {judged}{share} (at least {SCORE_MIN}% is asked for)")
     return int(score < SCORE_MIN or bool(stale))
 
 

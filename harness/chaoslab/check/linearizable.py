@@ -30,7 +30,7 @@ p2 read A from cart after B, which had replaced A, was confirmed
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from chaoslab.check.facts import rows_of
@@ -85,12 +85,12 @@ def calls_of(view: View, /) -> dict[str, list[Call]]:
     """The calls on each item that say something of its order, writes first."""
     found: defaultdict[str, list[Call]] = defaultdict(list)
     gone: dict[str, int] = {}  # from when on an item may have expired
+    # What the lab delivered twice may take place twice, and once although it was refused once.
+    twice = {op.call for op in view.named("nemesis.strike") if op.get("kind") == "duplicate"}
     for f in ("memory.write", "memory.write_many", "memory.erase"):
-        _add_writes(view, f, found, gone)
+        _add_writes(view, f, found, gone, twice)
     for id, since_ns in gone.items():
         found[id] = [_freed(view, call, since_ns) for call in found[id]]
-    # What the lab delivered twice may take place twice.
-    twice = {op.call for op in view.named("nemesis.strike") if op.get("kind") == "duplicate"}
     if twice:
         for calls in found.values():
             calls += [c._replace(ended=NEVER, version=None) for c in calls if c.begun in twice]
@@ -99,14 +99,18 @@ def calls_of(view: View, /) -> dict[str, list[Call]]:
 
 
 def _add_writes(
-    view: View, f: str, found: defaultdict[str, list[Call]], gone: dict[str, int]
+    view: View,
+    f: str,
+    found: defaultdict[str, list[Call]],
+    gone: dict[str, int],
+    twice: Collection[int],
 ) -> None:
     for op in view.named(f):
         if op.type != "invoke":
             continue
         answer, end = view.completion(op.index), NEVER
         if answer is not None:
-            if answer.type == "fail":
+            if answer.type == "fail" and op.index not in twice:
                 continue
             if answer.type == "ok":
                 end = answer.index
@@ -167,9 +171,8 @@ def _add_reads(view: View, found: defaultdict[str, list[Call]], gone: Mapping[st
             continue
         if there is True:
             version = said.get("version")
-            if version is not None:
-                version = _version(version)
-            call = Call(op.index, answer.index, False, _token(said.get("value")), version)
+            told = None if version is None else _version(version)
+            call = Call(op.index, answer.index, False, _token(said.get("value")), told)
         elif there is False and answer.time_ns < gone.get(id, NEVER):
             call = Call(op.index, answer.index, False, None)
         else:

@@ -145,6 +145,6 @@ def asked_by(view: View, task: str, until: int, /) -> list[Op]:
         op
         for op in view.ops[: until + 1]
         if op.task == task
-        and op.f.startswith(("tools.", "wasm.", "network."))
         and op.type in ("invoke", "fail", "info")
+        and (op.f.startswith(("tools.", "network.")) or (op.f.startswith("wasm.") and op.marker))
     ]

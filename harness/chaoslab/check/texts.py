@@ -90,7 +90,8 @@ TEXTS: Final[Mapping[str, CheckText]] = {
             "key-absent": _ONE_KEY,
             "key-changed": _ONE_KEY,
             "key-changed/on-retry": "make the key before the loop of tries, not inside it, and "
-            "from nothing that differs from try to try, such as the time or the number of the try.",
+            "from nothing that differs from try to try: not the time, not the number of the try, "
+            "not a counter that a fresh instance begins anew.",
             "key-changed/after-restart": "store the key before the first try, or derive it from "
             "what outlives the process: session, task, action; no counter of the process, no "
             "chance, no words of the model.",
@@ -179,7 +180,7 @@ TEXTS: Final[Mapping[str, CheckText]] = {
             "work-in-quarantine": "read the stored state of the session before every request, "
             "after a restart too, and store a quarantine with no expiry.",
             "work-in-quarantine/retry": "let the loop of tries end when the session goes into "
-            "quarantine.",
+            "quarantine, and read the stored state before each try, after a restart too.",
         },
     ),
     "memory.atomic": CheckText(

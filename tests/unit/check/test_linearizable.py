@@ -256,6 +256,16 @@ def test_what_the_lab_delivers_twice_may_take_place_twice() -> None:
     assert r.judged().verdict == "valid"
 
 
+def test_what_the_lab_delivered_twice_may_be_refused_once() -> None:
+    r = Record()
+    call = r.ask("write", value="A", expect=None)
+    r.end(call, "fail", error="conflict")
+    r.read("A")
+    assert r.judged().verdict == "invalid"
+    r.add("event", "nemesis.strike", {"kind": "duplicate"}, call=call)
+    assert r.judged().verdict == "valid"
+
+
 def test_each_epoch_by_itself() -> None:
     r = Record()
     r.write("A", version=[1, 1])

@@ -74,6 +74,7 @@ def words_of_a_golden(one: Golden) -> Iterator[str]:
 def words_of_nothing(found: Judgement) -> Iterator[str]:
     """Why each check cannot say anything."""
     for finding in found.findings:
+        assert finding.looked_at == 0
         yield f"{finding.check} {finding.verdict}: {finding.reason}"
 
 

@@ -58,7 +58,8 @@ def test_a_trap_strikes_before_or_after_the_commit(
     )
     call = found.calls("wasm.ticket")[0]
     assert len(found.view.commits(call.index)) == commits
-    assert len(found.named("nemesis.strike")) == 1
+    (struck,) = found.named("nemesis.strike")
+    assert struck.get("mode") == (None if mode == "panic" else mode)  # the plain one goes unsaid
     assert len(found.commits("tools.ticket")) == 1  # the second try is absorbed or the first
     assert found.outcomes() == {"s1-t1": "completed"} and not found.end.broke
 
