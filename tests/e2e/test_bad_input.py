@@ -195,7 +195,7 @@ def test_a_promise_to_resume_without_a_way_to_is_noted(chaoslab: Run, here: Path
     (here / "chaoslab.toml").write_text('format = 1\nresume = "self"\n')
     agent = f"{ROOT}/tests/e2e/agents/plain.py:make_agent"
     said = chaoslab("run", "concurrent-2", "--seed", "0", "--agent", agent).stdout
-    assert "note: the contract says resume = \"self\", and the agent has no `async def rec" in said
+    assert 'note: the contract says resume = "self", and the agent has no `async def rec' in said
 
 
 def test_resuming_another_campaign_is_refused(chaoslab: Run, here: Path) -> None:

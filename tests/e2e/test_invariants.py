@@ -91,20 +91,25 @@ def test_a_function_that_hangs_or_breaks_leaves_its_own_rule_unproven(
     chaoslab: Run, here: Path
 ) -> None:
     required = 'required = ["invariant.mine"]\n'
+    other = QUERY.replace("count(*) > 1", "count(*) > 9")
     for body, words in (
         ("    while True: pass\n", "did not end within 3000 ms"),
-        ("    raise KeyError('x')\n", "the check itself broke: KeyError"),
+        ("    raise KeyError('x')\n", "raised KeyError: 'x' ("),
+        ("    return [7]\n", "got int; allowed: chaoslab.check.Violation"),
         ("    import os; os._exit(3)\n", "ended itself with code 3"),
     ):
         (here / "rules.py").write_text("def mine(evidence):\n" + body)
+        told = f"UNPROVEN  {LOST_REPLY} seed 0\n  invariant.mine: "
         done = chaoslab(
             *("run", LOST_REPLY, "--seed", "0", "--watchdog", "3"),
-            *("--contract", contract(here, required + FUNCTION)),
+            *("--contract", contract(here, required + FUNCTION + other)),
         )
         assert done.returncode == 3, done.stdout + done.stderr
         [run] = results(here)["runs"]
         assert run["checks"]["invariant.mine"]["verdict"] == "unknown"
         assert words in run["checks"]["invariant.mine"]["reason"]
+        assert told in done.stdout
+        assert run["checks"]["invariant.one-refund-per-order"]["verdict"] == "valid"
 
 
 def test_a_rule_that_cannot_be_asked_is_refused_before_anything_runs(
@@ -112,7 +117,7 @@ def test_a_rule_that_cannot_be_asked_is_refused_before_anything_runs(
 ) -> None:
     for rules, words in (
         ("name = 'x'\nsql = 'delete from effects'", "only a query is allowed"),
-        ("name = 'x'\nsql = 'select order_id from effects'", "no such column: order_id; the tables"),
+        ("name = 'x'\nsql = 'select order_id from effects'", "no such column: order_id; the t"),
         ("name = 'x'\ncheck = 'gone.py:f'", "there is no file"),
         ("name = 'x'\ncheck = 'gone'", "allowed: path.py:function"),
         ("name = 'x'", "allowed: one of sql and check"),
@@ -123,3 +128,36 @@ def test_a_rule_that_cannot_be_asked_is_refused_before_anything_runs(
         assert done.returncode == 2
         assert words in done.stderr
         assert not (here / "reports").exists()
+
+
+def test_a_missing_function_is_refused_before_anything_runs(chaoslab: Run, here: Path) -> None:
+    (here / "rules.py").write_text("def other(evidence): return []\n")
+    done = chaoslab("run", LOST_REPLY, "--agent", AGENT, "--contract", contract(here, FUNCTION))
+    assert done.returncode == 2 and "there is no such function" in done.stderr
+    assert not (here / "reports").exists()
+
+
+def test_a_function_spoils_no_other_rule_and_may_not_follow_chance(
+    chaoslab: Run, here: Path
+) -> None:
+    (here / "rules.py").write_text(
+        "import itertools\ncount = itertools.count()\n"
+        "def greedy(evidence):\n"
+        "    for op in evidence.history:\n"
+        "        if isinstance(op.value, dict): op.value.clear()\n"
+        "    return []\n"
+        "def mine(evidence):\n"
+        "    import os\n"
+        "    n = int.from_bytes(os.urandom(8), 'big')\n"
+        "    from chaoslab.check import Violation as V\n"
+        "    return [V(check='', code='n', subject='n', explanation=str(n), witness=(0,))]\n"
+    )
+    greedy = FUNCTION.replace("mine", "greedy")
+    done = chaoslab(
+        *("run", LOST_REPLY, "--seed", "0", "--agent", AGENT),
+        *("--contract", contract(here, greedy + FUNCTION + QUERY)),
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    [run] = results(here)["runs"]
+    assert run["checks"]["invariant.one-refund-per-order"]["verdict"] == "invalid"
+    assert "two answers" in run["checks"]["invariant.mine"]["reason"]

@@ -9,7 +9,8 @@ collected, each is run once to learn which of them enter which function and how 
 then a fork of this process runs the tests of one mutant until one fails: first those that killed
 another mutant a moment ago, then the quickest.
 
-Hypothesis tests are cut to a few examples, the same in every fork: what they find here is a gift.
+Hypothesis tests of other modules are cut to a few examples, the same in every fork: what they find
+here is a gift.
 """
 
 # ruff: noqa: T201
@@ -33,6 +34,7 @@ from _pytest.runner import runtestprotocol
 from hypothesis import settings
 
 EXAMPLES_MAX = 6
+EXAMPLES_OWN_MAX = 150  # of the tests of this very module
 # How much slower than the original a mutant may be before it counts as one that never ends.
 SLOWER_MAX, PATIENCE_S = 20, 1
 LEFT_OUT_MAX = 3
@@ -90,7 +92,8 @@ class _Loop:
             test: Any = getattr(item, "obj", None)
             own = getattr(test, "_hypothesis_internal_use_settings", None)
             if own is not None:
-                few = min(EXAMPLES_MAX, own.max_examples)
+                mine = item.path.stem.split("_")[1] == self._module.rpartition(".")[2].split("_")[0]
+                few = min(EXAMPLES_OWN_MAX if mine else EXAMPLES_MAX, own.max_examples)
                 less = settings(
                     own, max_examples=few, derandomize=True, database=None, deadline=None
                 )

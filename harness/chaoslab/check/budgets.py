@@ -134,12 +134,13 @@ def _judged(
 
 
 def _amount(budget: Budget, op: Op) -> int | None:
-    """What an effect costs; None where that cannot be told."""
+    """What an effect costs; None where that cannot be told, or makes no sense."""
     if not budget.field:
         return 1
     args = op.get("args")
     found: Any = field_of(args, budget.field) if isinstance(args, Mapping) else None
-    return found if type(found) is int else None
+    # A negative amount would make room for others; no budget can be judged by it.
+    return found if type(found) is int and found >= 0 else None
 
 
 def _scope(budget: Budget, facts: Facts, effect: Effect) -> str:

@@ -5,8 +5,9 @@ host names, methods, and a size. They hold for every request that was sent, answ
 for every hop: a page that is allowed may answer "look over there", and whoever asked before the
 first hop only has then left the list.
 
-A host must be spelt as it is listed. Whatever else a library might make of an odd spelling (a name
-before an @, control characters, letters that only look alike), it is not allowed.
+A host must be one that is listed; capitals, one dot at its end and the port do not matter.
+Whatever else a library might make of an odd spelling (a name before an @, control characters,
+letters that only look alike), it is not allowed.
 
 >>> from chaoslab.contract import Contract, Egress, Limits
 >>> from chaoslab.history import Op, View

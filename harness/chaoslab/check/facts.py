@@ -344,6 +344,17 @@ class Facts:
         return found
 
     @cached_property
+    def suspect_sessions(self) -> frozenset[str]:
+        """The sessions with a reason for quarantine: one that was reported, or a Wasm instance
+        that broke in a call for them."""
+        moves = self.view.named("report.transition")
+        found = {op.session for op in moves if op.get("state") == "quarantined"}
+        for op in self.view.named("wasm.poisoned"):
+            call = self.invoke_of(op)
+            found.add(op.session or (call.session if call is not None else ""))
+        return frozenset(found - {""})
+
+    @cached_property
     def deaths(self) -> Mapping[str, Op]:
         """The kill or stop of each process that ended."""
         found: dict[str, Op] = {}

@@ -18,10 +18,12 @@ because-chain, a fingerprint, and their place in the results.
 
 from __future__ import annotations
 
+import re
 import sqlite3
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from chaoslab.check.facts import Facts, claims_of
 from chaoslab.check.model import Check, Evidence, Finding, Violation, conclude, indexes
@@ -36,6 +38,8 @@ OwnFunction = Callable[[Evidence], "Finding | Iterable[Violation]"]
 _MS: Final = 1_000_000
 _ROWS_MAX: Final = 20
 _SHOWN_MAX: Final = 60
+_LINE_MAX: Final = 300
+_CODE: Final = re.compile(r"[a-z][a-z0-9-]*")
 _Row = tuple[Any, ...]
 
 
@@ -46,25 +50,55 @@ def by_query(invariant: Invariant, /) -> Check:
 
 
 def by_function(invariant: Invariant, function: OwnFunction, /) -> Check:
-    """The check of an invariant with `check`, whose function was loaded already."""
+    """The check of an invariant with `check`, whose function was loaded already. What the function
+    raises, or gives that is no breach, leaves the rule unproven and says so."""
     name = PREFIX + invariant.name
 
     def run(evidence: Evidence) -> Finding:
-        said = function(evidence)
-        if isinstance(said, Finding):
-            return replace(
-                said,
-                check=name,
-                violations=tuple(replace(v, check=name) for v in said.violations),
-            )
-        found = []
-        for one in said:
-            if not isinstance(one, Violation):
-                raise TypeError(f"{type(one).__name__} is no Violation")
-            found.append(replace(one, check=name))
+        try:
+            said = function(evidence)
+            whole = said if isinstance(said, Finding) else None
+            breaches = whole.violations if whole is not None else list(cast(Any, said))
+            found = [_own(name, one, len(evidence.history)) for one in breaches]
+        except (Exception, SystemExit) as error:
+            why = f"{invariant.check} raised {type(error).__name__}: {error} ({_place(error)})"
+            return conclude(name, [], looked_at=0, missing=why)
+        if whole is not None and not found:
+            return replace(whole, check=name, violations=())
         return conclude(name, found, looked_at=_looked_at(evidence.facts), things="requests")
 
     return Check(id=name, run=run)
+
+
+def _own(name: str, one: object, size: int) -> Violation:
+    """A breach of the team's, under its own name; TypeError or ValueError where it is none."""
+    if not isinstance(one, Violation):
+        raise TypeError(f"got {type(one).__name__}; allowed: chaoslab.check.Violation")
+    if not isinstance(one.code, str) or not _CODE.fullmatch(one.code):
+        raise ValueError(f"code is {one.code!r}; allowed: small letters, digits and -")
+    if not isinstance(one.explanation, str) or not one.explanation.strip():
+        raise ValueError("explanation is empty; allowed: what went wrong, in words")
+    wrong = [i for i in one.witness if type(i) is not int or not 0 <= i < size]
+    if wrong:
+        raise ValueError(f"witness has {wrong[0]!r}; allowed: numbers of entries below {size}")
+    return replace(
+        one,
+        check=name,
+        subject=_line(str(one.subject)),
+        explanation=_line(one.explanation),
+        witness=indexes(one.witness),
+    )
+
+
+def _line(text: str) -> str:
+    """One line of readable text, whatever a stranger's code put together."""
+    flat = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return flat if len(flat) <= _LINE_MAX else flat[: _LINE_MAX - 1] + "…"
+
+
+def _place(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "nowhere"
 
 
 def _looked_at(facts: Facts) -> int:

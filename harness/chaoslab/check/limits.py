@@ -103,6 +103,14 @@ def _too_many(facts: Facts, status: str, limit: int | None) -> list[Violation]:
     if limit is None:
         return []
     ended = [t.outcome for t in facts.tasks.values() if t.outcome and t.status == status]
+    if status == "failed":
+        # A quarantine that nothing in the record speaks for is a failure under another name.
+        ended += [
+            t.outcome
+            for t in facts.tasks.values()
+            if t.outcome and t.status == "quarantined" and t.session not in facts.suspect_sessions
+        ]
+        ended.sort(key=lambda op: op.index)
     if len(ended) <= limit:
         return []
     return [

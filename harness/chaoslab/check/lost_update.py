@@ -40,6 +40,17 @@ class _Known:
         self.by_process: dict[tuple[str, str, _Version], int] = {}
         self.by_task: dict[tuple[str, str, str, _Version], int] = {}
         self.latest: dict[tuple[str, str, str], int] = {}  # last reading by this task
+        self.scans: dict[tuple[str, str], dict[str, int]] = {}  # prefix -> last listing
+
+    def scanned(self, op: Op, prefix: str) -> None:
+        """A listing shows what is below a prefix, and also what is not there."""
+        self.scans.setdefault((op.process, op.task), {})[prefix] = op.index
+
+    def looked(self, commit: Op, id: str) -> int:
+        """When this task last looked at an item, found or not; -1 where it never did."""
+        own = self.scans.get((commit.process, commit.task), {})
+        last = max((at for prefix, at in own.items() if id.startswith(prefix)), default=-1)
+        return max(last, self.latest.get((commit.process, commit.task, id), -1))
 
     def note(self, op: Op, id: str, version: _Version, *, read: bool) -> None:
         self.by_process.setdefault((op.process, id, version), op.index)
@@ -55,7 +66,7 @@ class _Known:
         seen = self.by_process.get((commit.process, id, version))
         if seen is None or seen >= begun:
             return False
-        return not commit.task or (commit.process, commit.task, id) not in self.latest
+        return not commit.task or self.looked(commit, id) < 0
 
 
 def _run(evidence: Evidence) -> Finding:
@@ -68,6 +79,8 @@ def _run(evidence: Evidence) -> Finding:
         if op.type == "ok":
             for seen in _seen(facts, op):
                 known.note(op, *seen, read=True)
+            if op.f == "memory.scan":
+                known.scanned(op, _prefix(facts, op))
             if op.f == "memory.read" and op.get("version") is None:
                 known.latest[op.process, op.task, op.marker] = op.index  # it saw that none is there
             continue
@@ -99,6 +112,12 @@ def _memory_ops(facts: Facts) -> list[Op]:
     ]
     found.sort(key=lambda op: op.index)
     return found
+
+
+def _prefix(facts: Facts, op: Op) -> str:
+    asked = facts.invoke_of(op)
+    found = asked.get("prefix") if asked is not None else None
+    return found if isinstance(found, str) else op.marker
 
 
 def _version(raw: Any) -> _Version | None:
@@ -137,7 +156,7 @@ def _lost(facts: Facts, known: _Known, earlier: Op, op: Op, id: str, over: _Vers
     # counter that two writers set to 1 has lost one of them.
     if canonical(earlier.get("value")) != canonical(op.get("value")):
         return True
-    return (op.process, op.task, id) in known.latest and _holds_number(op.get("value"))
+    return known.looked(op, id) >= 0 and _holds_number(op.get("value"))
 
 
 def _holds_number(value: Any) -> bool:
@@ -149,7 +168,7 @@ def _holds_number(value: Any) -> bool:
 
 
 def _violation(known: _Known, earlier: Op, op: Op, id: str) -> Violation:
-    read = known.latest.get((op.process, op.task, id), -1)
+    read = known.looked(op, id)
     who = f"{op.task or 'nobody'} in {op.process}"
     return Violation(
         check=ID,

@@ -44,6 +44,7 @@ def _run(evidence: Evidence) -> Finding:
         return conclude(ID, [], looked_at=0, nothing="no class of memory was promised immutable")
     stood: dict[tuple[str, _Version], Op] = {}
     found: dict[tuple[str, str], Violation] = {}
+    last: dict[str, Op] = {}
     looked_at = 0
     missing = ""
     for op in evidence.facts.memory_commits:
@@ -55,7 +56,7 @@ def _run(evidence: Evidence) -> Finding:
             continue  # a longer prefix made an exception
         looked_at += 1
         over = _version(op.get("over"))
-        earlier = None if over is None else stood.get((id, over))
+        earlier = _ended(last.get(id), op) if over is None else stood.get((id, over))
         if op.f == "memory.erase":
             if over is not None:
                 found.setdefault((id, "erased"), _erased(id, earlier, op))
@@ -67,7 +68,7 @@ def _run(evidence: Evidence) -> Finding:
                 missing = f"what #{op.index} overwrote in {masked(id)} is not on record"
             version = _version(op.get("version"))
             if version is not None:
-                stood[id, version] = op
+                stood[id, version] = last[id] = op
     return conclude(
         ID,
         list(found.values()),
@@ -76,6 +77,17 @@ def _run(evidence: Evidence) -> Finding:
         nothing="no immutable item was written",
         missing=missing,
     )
+
+
+def _ended(earlier: Op | None, op: Op) -> Op | None:
+    """What stood there until its own expiry: to let it run out is one way of erasing it. In
+    another epoch it may never have been there."""
+    if earlier is None:
+        return None
+    expires_ms = earlier.get("expires_ms")
+    ended = type(expires_ms) is int and expires_ms * 1_000_000 <= op.time_ns
+    epochs = [(_version(one.get("version")) or (None,))[0] for one in (earlier, op)]
+    return earlier if ended and epochs[0] == epochs[1] else None
 
 
 def _version(raw: Any) -> _Version | None:

@@ -51,6 +51,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     workers = Workers(watchdog_ms=arguments.watchdog * 1000, in_process=arguments.in_process)
     try:
         offers = workers.try_loading(arguments.agent)
+        if subjects:
+            workers.try_rules(subjects[0].contract)
         check_modules(specs)
         for note in contract_notes(subjects, offers):
             console.print(Text(f"note: {note}"), soft_wrap=True)

@@ -80,6 +80,8 @@ def problem(sql: str, /) -> str:
             return "only a query is allowed: it returns nothing"
     except (sqlite3.Error, sqlite3.Warning) as error:
         text = str(error)
+        if text == "interrupted":
+            return "the query takes too long, even where there is nothing in the tables"
         if "not authorized" in text or "prohibited" in text:
             return f"only a query is allowed: {text}"
         told = "; ".join(f"{name}({columns})" for name, columns in TABLES.items())

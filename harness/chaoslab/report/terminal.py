@@ -127,6 +127,11 @@ def reasons(runs: Sequence[Mapping[str, Any]], folder: str, /) -> list[str]:
             seen[mark] = seen.get(mark, 0) + 1
             if seen[mark] == 1 and len(seen) <= _SHOWN_MAX * 4:
                 out.append(_violation(violation, name, replay))
+        if run["verdict"] == "unknown" and not run["broke"]:
+            for check, found in run["checks"].items():
+                if found["verdict"] == "unknown":
+                    why = f"{check}: {found['reason']}"
+                    idle.setdefault(why, []).append(f"{run['scenario']} seed {run['seed']}")
     for why, names in idle.items():
         out.append(f"UNPROVEN  {', '.join(names)}\n  {why}")
     repeated = sum(n - 1 for n in seen.values())

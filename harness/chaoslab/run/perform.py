@@ -20,7 +20,6 @@ from chaoslab.core.clock import monotonic_ms
 from chaoslab.faults import Placed, Site, place
 from chaoslab.history import Stored, View, read
 from chaoslab.run.model import RunRecord, RunSpec
-from chaoslab.run.own import JudgeOwn
 from chaoslab.run.plan import calm, counted, execution_of, limits_in_force, vacuity
 from chaoslab.run.workers import Workers
 from chaoslab.scenario import Scenario
@@ -51,7 +50,7 @@ def _perform(spec: RunSpec, workers: Workers, folder: Path, record: RunRecord) -
     control_view = View(read(folder / "control.jsonl").ops)
     limits = limits_in_force(spec)
     alone = judge(Evidence(history=control_view, contract=contract, limits=limits))
-    own = workers.judge_own(JudgeOwn(spec=spec, history=folder / "control.jsonl"))
+    own = workers.judge_own(spec, folder / "control.jsonl")
     record.control_violations = tuple(
         replace(v, where="control") for f in (*alone.findings, *own) for v in f.violations
     )
@@ -78,12 +77,10 @@ def _perform(spec: RunSpec, workers: Workers, folder: Path, record: RunRecord) -
     if not record.differs:
         (folder / "repeat.jsonl").unlink()  # the same bytes as fault.jsonl
     own = workers.judge_own(
-        JudgeOwn(
-            spec=spec,
-            history=folder / "fault.jsonl",
-            control=folder / "control.jsonl",
-            repeat=folder / ("repeat.jsonl" if record.differs else "fault.jsonl"),
-        )
+        spec,
+        folder / "fault.jsonl",
+        control=folder / "control.jsonl",
+        repeat=folder / ("repeat.jsonl" if record.differs else "fault.jsonl"),
     )
     evidence = Evidence(
         history=View(stored.ops),

@@ -15,6 +15,7 @@ from chaoslab.scenario import Scenario
 
 # An execution that records more than this has run away; a task needs some 50 entries.
 OPS_BASE, OPS_PER_TASK = 10_000, 1_000
+_ASKING = ("tools.", "model.", "network.", "wasm.")
 
 
 def limits_in_force(spec: RunSpec, /) -> Limits:
@@ -72,4 +73,20 @@ def vacuity(scenario: Scenario, faults: Mapping[str, int], view: View, /) -> str
         return "no effect was committed"
     if not view.named("task.submit"):
         return "no task was handed out"
-    return ""
+    return _unasked(view)
+
+
+def _unasked(view: View) -> str:
+    """The tasks that ended as completed although nothing was ever asked for them.
+
+    Requests of no task may have been for any, so where there are such nothing is said.
+    """
+    asked = {op.task for op in view if op.type == "invoke" and op.f.startswith(_ASKING)}
+    if "" in asked:
+        return ""
+    done = [o for o in view.named("task.outcome") if o.get("status") == "completed"]
+    idle = sorted({op.task for op in done if op.get("counted") is not False} - asked)
+    if not idle:
+        return ""
+    names = ", ".join(idle[:3]) + (" and more" if len(idle) > 3 else "")
+    return f"completed, and nothing was ever asked for it: {names}"

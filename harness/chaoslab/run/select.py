@@ -106,7 +106,7 @@ def _with_paths(contract: Contract, raw: Mapping[str, Any]) -> tuple[Contract, M
 def _contract_places(adapter: Path | None, agent: str) -> Iterator[Path]:
     if adapter is not None:
         yield adapter.with_suffix(".toml")
-    packaged = agent == REFERENCE or (
+    packaged = agent.startswith("chaoslab.reference") or (
         adapter is not None and data_root() / "fixtures" in adapter.parents
     )
     if packaged:

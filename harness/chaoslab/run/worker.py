@@ -23,9 +23,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from chaoslab.adapters import AgentSource
+from chaoslab.adapters import AgentSource, load_function
 from chaoslab.backends.api import ExecutionSpec
 from chaoslab.backends.sim import guarded, simulate
+from chaoslab.contract import Invariant
 from chaoslab.core.clock import monotonic_ms
 from chaoslab.core.errors import ChaosError
 from chaoslab.history import Writer
@@ -123,6 +124,8 @@ def answer_to(request: Any) -> dict[str, Any]:
         return try_loading(request)
     if isinstance(request, Trials):
         return quietly(lambda: {"trials": try_all(request.specs)})
+    if isinstance(request, Invariant):
+        return quietly(lambda: {"loads": callable(load_function(request.check))})
     if isinstance(request, JudgeOwn):
         return quietly(lambda: {"findings": judge_own(request)})
     return execute(*request)

@@ -23,9 +23,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from chaoslab.adapters import load_function
 from chaoslab.backends.api import ExecutionSpec
 from chaoslab.check import Finding
 from chaoslab.check.invariants import PREFIX
+from chaoslab.contract import Contract
 from chaoslab.core.clock import monotonic_ms
 from chaoslab.core.errors import AdapterError, LabError
 from chaoslab.run.model import RunSpec
@@ -186,6 +188,16 @@ class Workers:
             raise (AdapterError if result["exit"] == 2 else LabError)(result["broke"])
         return frozenset(result["offers"])
 
+    def try_rules(self, contract: Contract) -> None:
+        """Loads each function of the team's own rules once; AdapterError where one is missing."""
+        for one in contract.invariants:
+            if one.check and self.in_process:
+                load_function(one.check)
+            elif one.check:
+                result = self._ask(pickle.dumps(one), "first")
+                if result["broke"]:
+                    raise AdapterError(result["broke"])
+
     def trials(self, specs: Sequence[RunSpec]) -> list[Trial]:
         """Runs as trials, in order. Where one of them breaks the interpreter, each is tried by
         itself, so that it costs its own verdict only."""
@@ -200,18 +212,30 @@ class Workers:
             return [Trial(scenario=spec.scenario.id, seed=spec.seed, broke=result["broke"])]
         return [found for spec in specs for found in self.trials([spec])]
 
-    def judge_own(self, request: JudgeOwn) -> tuple[Finding, ...]:
-        """The findings of the team's own invariants; none where the contract has none."""
-        invariants = request.spec.contract.invariants
-        if not invariants:
-            return ()
+    def judge_own(
+        self, spec: RunSpec, history: Path, control: Path | None = None, repeat: Path | None = None
+    ) -> tuple[Finding, ...]:
+        """The findings of the team's own invariants, in order; none where there are none. Each
+        function is a request of its own, so that one that hangs leaves the others alone."""
+        invariants = spec.contract.invariants
+        queries = tuple(one for one in invariants if one.sql)
+        found: dict[str, Finding] = {}
+        for group in (queries, *((one,) for one in invariants if one.check)):
+            if group:
+                request = JudgeOwn(
+                    spec=spec, invariants=group, history=history, control=control, repeat=repeat
+                )
+                found |= {finding.check: finding for finding in self._judge_own(request)}
+        return tuple(found[PREFIX + one.name] for one in invariants)
+
+    def _judge_own(self, request: JudgeOwn) -> tuple[Finding, ...]:
         if self.in_process:
             return tuple(finding_from(raw) for raw in judge_own(request))
         result = self._ask(pickle.dumps(request), "first")
         if result["broke"]:
             return tuple(
                 Finding(check=PREFIX + one.name, verdict="unknown", reason=result["broke"])
-                for one in invariants
+                for one in request.invariants
             )
         return tuple(finding_from(raw) for raw in result["findings"])
 

@@ -13,6 +13,12 @@ from chaoslab.contract import Limits
 from chaoslab.history import Op, View
 
 
+def fields_of(op: Op) -> dict[str, Any]:
+    """The fields of an entry's value, which is an object in these tests."""
+    assert isinstance(op.value, dict)
+    return op.value
+
+
 def _double() -> History:
     h = History().start("east-1").submit("s1-t1", "east-1")
     first = h.ask("refund", "o-s1-t1", key="7f3a", process="east-1")
@@ -123,7 +129,7 @@ def test_a_call_is_named_where_another_was_told_in_between() -> None:
     about_cart, about_refund = h.ops[2], h.ops[3]
     assert sentence(about_cart, told) == "the lab delays it (delay, after the commit)"
     assert sentence(about_refund, told) == "the lab delays refund o-1 (delay, before it was sent)"
-    named = replace(crash, value={**crash.value, "port": "tools.refund"}, marker="o-1")
+    named = replace(crash, value={**fields_of(crash), "port": "tools.refund"}, marker="o-1")
     assert sentence(named, told) == (
         "the lab kills the process (crash, after the commit of refund o-1)"
     )
@@ -197,7 +203,7 @@ def test_a_long_value_is_not_quoted_and_an_expiry_only_where_it_matters() -> Non
     assert sentence(commit, ()) == (
         "the store takes x version 1.1, from p1: (a record of 923 characters: opening, step)"
     )
-    commit = replace(commit, value={**commit.value, "value": "short", "expires_ms": 1_500})
+    commit = replace(commit, value={**fields_of(commit), "value": "short", "expires_ms": 1_500})
     assert sentence(commit, ()).endswith("from p1: short")
     assert sentence(commit, (), until_ns=1_499_999_999).endswith("from p1: short")
     assert sentence(commit, (), until_ns=1_500_000_000).endswith("short, good until 1.500 s only")
@@ -228,7 +234,7 @@ def test_where_no_ledger_says_it_the_request_says_what_it_writes(
 
 def test_an_outcome_gives_its_reason_and_says_which_claim_has_no_reference() -> None:
     h = History().outcome("s1-t1", "failed", ("refund", "o-1"), ("ship", "o-1", "ship:o-1#1"))
-    op = replace(h.ops[0], value={**h.ops[0].value, "reason": "no room"})
+    op = replace(h.ops[0], value={**fields_of(h.ops[0]), "reason": "no room"})
     assert sentence(op, ()) == (
         "the agent (p1) reports s1-t1 as failed, claiming refund o-1 (without a reference), "
         "ship o-1 (ship:o-1#1); its reason: no room"

@@ -62,9 +62,9 @@ def histories(draw: st.DrawFn) -> History:
             ref = pick(refs)[0]
             h.commit(h.ask("void", ref, task=task), undoes=ref)
         elif stroke == "absorb":
-            call = h.ops[pick(calls)]
+            asked = h.ops[pick(calls)]
             value = {"absorbed": pick(refs)[0]}
-            h.add("event", call.f, value, call=call.index, marker=call.marker, key=call.key)
+            h.add("event", asked.f, value, call=asked.index, marker=asked.marker, key=asked.key)
         else:
             h.write("log", {"said": [f"done ({pick(refs)[0]})."]})
     return h.end() if draw(st.booleans()) else h

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from chaoslab.check import Evidence, Finding, Violation, because
@@ -119,3 +121,28 @@ def test_a_function_gives_violations_under_the_name_of_its_rule() -> None:
     found = by_function(Invariant(name="on-time", check="x.py:late"), late)(story())
     assert [(v.check, v.code) for v in found.violations] == [("invariant.on-time", "late")]
     assert by_function(Invariant(name="n"), lambda seen: [])(story()).verdict == "valid"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"code": "Bad Code"}, "allowed: small letters"),
+        ({"explanation": " "}, "explanation is empty"),
+        ({"witness": (1.5,)}, "witness has 1.5"),
+        ({"witness": (99,)}, "witness has 99"),
+    ],
+)
+def test_what_is_no_breach_leaves_the_rule_unproven(wrong: dict[str, Any], words: str) -> None:
+    whole = {"check": "", "code": "x", "subject": "s", "explanation": "e", "witness": (0,), **wrong}
+    found = by_function(Invariant(name="n", check="a.py:f"), lambda seen: [Violation(**whole)])
+    assert found(story()).verdict == "unknown"
+    assert words in found(story()).reason
+
+
+def test_a_breach_is_one_readable_line() -> None:
+    long = Violation(
+        check="", code="x", subject="a\nb", explanation="\x1b[2J" + "w " * 900, witness=(0,)
+    )
+    [told] = by_function(Invariant(name="n"), lambda seen: [long])(story()).violations
+    assert told.subject == "a b"
+    assert len(told.explanation) <= 300 and told.explanation.isprintable()

@@ -46,7 +46,7 @@ def test_each_item_of_a_group_may_name_what_it_expects() -> None:
     h.write("a", 1, "p1", "s1-t1")
     h.write("b", 1, "p1", "s1-t1")
     call = h.write_many({"a": 2, "b": 2}, "p2", "s1-t2", first=0)
-    writes = h.ops[call].value["writes"]
+    writes: Any = h.ops[call].get("writes")
     writes[0]["expect"], writes[1]["expect"] = [1, 1], [1, 2]
     for item, id in enumerate("ab"):
         h.store(call, id, 2, item=item, of=2)
@@ -108,8 +108,8 @@ def mark(revision: str, part: str, group: str = "home") -> str:
 
 def moved() -> tuple[History, int, int]:
     """A whole address, and the street of the next; answers with the commits of the two halves."""
-    h = History().submit("s1-t1", **{p: mark("r1", p) for p in ("street", "city")})
-    h.submit("s1-t2", **{p: mark("r2", p) for p in ("street", "city")})
+    h = History().submit("s1-t1", street=mark("r1", "street"), city=mark("r1", "city"))
+    h.submit("s1-t2", street=mark("r2", "street"), city=mark("r2", "city"))
     h.write("street", mark("r1", "street"), task="s1-t1")
     city = h.write("city", mark("r1", "city"), task="s1-t1")
     street = h.write("street", mark("r2", "street"), task="s1-t2")

@@ -79,7 +79,6 @@ def test_a_report_that_did_not_count_proves_itself_where_none_did() -> None:
 
 
 def test_a_claim_without_a_name_claims_a_nameless_action() -> None:
-    h = History().submit("s1-t1").outcome("s1-t1")
-    h.ops[-1].value["claims"].append({})
+    h = History().event("task.outcome", {"status": "completed", "claims": [{}]}, task="s1-t1")
     assert claims_of(h.ops[-1]) == [Claimed("", "", None, h.ops[-1])]
     assert Facts(h.view()).calls_of("s9-t9") == ()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.unit.check.builder import CONTRACT
 
-from chaoslab.check import Evidence, Judgement, because, judge
+from chaoslab.check import CHECK_IDS, Evidence, Judgement, because, judge
 from chaoslab.contract import (
     Attribute,
     Budget,
@@ -60,6 +60,7 @@ NOTHING = {
 def words_of_a_golden(one: Golden) -> Iterator[str]:
     """Title, what each check looked at, and each breach with its story."""
     found = judge(one.evidence)
+    assert tuple(finding.check for finding in found.findings) == CHECK_IDS
     yield one.title
     for finding in found.findings:
         if finding.looked_at:
@@ -73,6 +74,7 @@ def words_of_a_golden(one: Golden) -> Iterator[str]:
 
 def words_of_nothing(found: Judgement) -> Iterator[str]:
     """Why each check cannot say anything."""
+    assert tuple(finding.check for finding in found.findings) == CHECK_IDS
     for finding in found.findings:
         assert finding.looked_at == 0
         yield f"{finding.check} {finding.verdict}: {finding.reason}"
