@@ -39,7 +39,7 @@ def write(
 
 def test_a_scan_that_found_nothing_was_a_look_all_the_same() -> None:
     def race(second_look: bool) -> View:
-        scan = {"f": "memory.scan", "process": "p", "task": "t2"}
+        scan: dict[str, Any] = {"f": "memory.scan", "process": "p", "task": "t2"}
         looks = [
             {**scan, "type": "invoke", "value": {"prefix": "n/"}},
             {**scan, "type": "ok", "call": 0, "value": {"items": []}},
@@ -51,7 +51,8 @@ def test_a_scan_that_found_nothing_was_a_look_all_the_same() -> None:
         ]  # fmt: skip
         first = write("t1", {"count": 1}, 1, None)
         second = write("t2", {"count": 2 if second_look else 1}, 2, [1, 1])
-        return ops(*looks, first, *(again if second_look else ()), second)
+        more = again if second_look else []
+        return ops(*looks, first, *more, second)
 
     assert [v.code for v in judged(LOST_UPDATE, race(False)).violations] == ["lost-update"]
     assert judged(LOST_UPDATE, race(True)).verdict == "valid"
