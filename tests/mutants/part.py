@@ -37,6 +37,7 @@ EXAMPLES_MAX = 6
 EXAMPLES_OWN_MAX = 150  # of the tests of this very module
 # How much slower than the original a mutant may be before it counts as one that never ends.
 SLOWER_MAX, PATIENCE_S = 20, 1
+QUICK_S = 0.1
 LEFT_OUT_MAX = 3
 # These judge the golden histories, as the test of their words does, which asks for more.
 TWICE = ("tests/unit/check/test_golden_histories.py",)
@@ -78,7 +79,6 @@ class _Loop:
         self._state = state()
         self.rows: list[dict[str, str]] = []
         self.left_out: list[str] = []
-        # What killed the last mutant is likely to kill the next, which is mostly beside it.
         self._last_kill: dict[str, int] = {}
         self._result = result
         self._module = module
@@ -109,7 +109,7 @@ class _Loop:
         for name in self._names:
             tests = entered.get(f"{self._module}.{name.partition('__mutmut_')[0]}", ())
             items = [i for i in session.items if i.nodeid in tests and i.nodeid in took_s]
-            items.sort(key=lambda item: (-self._last_kill.get(item.nodeid, 0), took_s[item.nodeid]))
+            items.sort(key=lambda item: self._place(item.nodeid, took_s[item.nodeid]))
             end = self._judged(f"{self._module}.{name}", items, took_s) if items else UNTESTED
             self.rows.append({"name": name, "end": end, **self._changed(name)})
             if len(self.rows) % WRITE_EVERY == 0:
@@ -142,6 +142,12 @@ class _Loop:
             self._state._stats.clear()
         self.switch("")
         return took_s
+
+    def _place(self, test: str, took_s: float) -> tuple[float, float]:
+        """What killed the last mutant is likely to kill the next, which is mostly beside it; but a
+        slow test only comes after all quick ones."""
+        recent = self._last_kill.get(test, 0) if took_s < QUICK_S else 0
+        return -recent, took_s
 
     def _judged(
         self, mutant: str, items: Sequence[pytest.Item], took_s: Mapping[str, float]

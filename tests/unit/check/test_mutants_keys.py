@@ -120,3 +120,39 @@ def test_the_key_in_the_words_of_a_guest_is_no_content() -> None:
     h.fail(h.wasm("i1", "o-1", key="k"), "conflict")
     h.ops[-2] = replace(h.ops[-2], value={"instance": "i1", "args": {"order": "o-1", "key": "k"}})
     assert of_keys(h) == []
+
+
+def test_a_field_called_key_is_content_of_a_tool() -> None:
+    h = History().submit("s1-t1")
+    first = h.ask("refund", "o-1", key="k", args={"order": "o-1", "key": "a"})
+    h.commit(first)
+    h.info(first)
+    h.fail(h.ask("refund", "o-1", key="k", args={"order": "o-1", "key": "b"}), "conflict")
+    assert of_keys(h) == ["key-reused/payload-changed"]
+
+
+def test_a_guest_may_be_told_a_text() -> None:
+    h = History().submit("s1-t1")
+    for said in ("order o-1", "order o-1, please"):
+        call = h.invoke("wasm.ticket", {"args": said}, "s1-t1", marker="o-1", key="k")
+        h.commit(call)
+        h.ok(call)
+    assert of_keys(h) == ["key-reused/payload-changed"]
+
+
+def test_the_key_of_a_guest_is_the_one_that_it_commits_with() -> None:
+    h = History().submit("s1-t1")
+    for key in ("a", "b"):
+        call = h.wasm("i1", "o-1")
+        h.commit(call, tool="ticket", key=key)
+        h.ok(call)
+    assert codes("effects.delivery", h) == ["duplicate-effect/key-changed"]
+
+
+def test_the_key_of_a_request_is_the_one_that_it_carried() -> None:
+    h = History().submit("s1-t1")
+    for _ in range(2):
+        call = h.ask("refund", "o-1", key="k")
+        h.commit(call, key=None)
+        h.ok(call)
+    assert codes("effects.delivery", h) == ["duplicate-effect/key-forgotten"]

@@ -203,3 +203,22 @@ def test_a_move_to_nowhere_is_to_an_unknown_state() -> None:
     (found,) = check("lifecycle.legal", h).violations
     assert found.explanation == "p1 reports s1 as '', which is no state"
     assert (found.code, found.anomaly) == ("unknown-state", "")
+
+
+def test_what_is_asked_for_another_session_hides_nothing() -> None:
+    h = two_processes()
+    h.done("notify", "o-9", task="s2-t1")
+    assert quarantine(works(h, "p1")) == ["work-in-quarantine"]
+
+
+def test_a_tool_is_told_by_its_whole_name() -> None:
+    h = two_processes()
+    h.fail(h.ask("crm.update", "o-1", task="s1-t1"))
+    (found,) = check("lifecycle.quarantine", h.end()).violations
+    assert found.tool == "crm.update"
+
+
+def test_the_model_is_asked_again_in_every_turn() -> None:
+    h = two_processes()
+    h.invoke("model.complete", {"messages": []}, "s1-t1", "p1", marker="turn-1", attempt=2)
+    assert quarantine(h) == ["work-in-quarantine"]
