@@ -179,7 +179,7 @@ def _loss(evidence: Evidence) -> Finding:
 def _takeovers(facts: Facts) -> list[tuple[Op, int]]:
     """Each promotion or return of a region, with the time from which nothing was copied any
     more: the cut before it, or else its own time."""
-    names = ("region.down", "region.partition", "region.promote", "region.join", "nemesis.heal")
+    names = ("region.down", "region.partition", "region.promote", "region.join")
     events = sorted((op for f in names for op in facts.view.named(f)), key=lambda op: op.index)
     cut: int | None = None
     out = []
@@ -187,8 +187,7 @@ def _takeovers(facts: Facts) -> list[tuple[Op, int]]:
         if op.f in ("region.down", "region.partition"):
             cut = op.time_ns if cut is None else cut
             continue
-        if op.f != "nemesis.heal":
-            out.append((op, op.time_ns if cut is None else cut))
+        out.append((op, op.time_ns if cut is None else cut))
         if op.f == "region.join":
             cut = None
     return out

@@ -156,3 +156,26 @@ def test_without_the_fault_free_execution_nothing_is_known_of_the_load() -> None
     assert (found.verdict, found.reason) == ("unknown", "there is no fault-free execution")
     found = check("limits.amplification", asked(1), limits=limits, control=asked(0))
     assert (found.verdict, found.looked_at) == ("not-applicable", 0)
+
+
+def test_tries_of_a_resumed_task_count_with_those_before() -> None:
+    h = History().submit("s1-t1")
+    for task in ("s1-t1", "s1-t1", ""):
+        h.fail(h.ask("refund", "o-1", key="k", task=task))
+    (found,) = check("limits.attempts", h, limits=TWO).violations
+    assert found.explanation.startswith("s1-t1 asked for refund o-1 3 times")
+
+
+def test_a_task_without_an_end_hides_no_slow_one() -> None:
+    h = History().start("p1").submit("s1-t1").submit("s2-t1")
+    strike(h, "crash", process="p1").wait(2_000).outcome("s2-t1").end()
+    assert codes("limits.recovery", h, limits=SECOND) == ["too-slow/crash"]
+
+
+def test_of_equally_slow_ones_the_first_is_told() -> None:
+    h = History().start("p1").submit("s1-t1").submit("s2-t1")
+    for n in (1, 2):
+        strike(h, "silence", session=f"s{n}", process="p1")
+    h.wait(2_000).outcome("s1-t1").outcome("s2-t1").end()
+    (found,) = check("limits.recovery", h, limits=SECOND).violations
+    assert found.subject == "s1-t1"

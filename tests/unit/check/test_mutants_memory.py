@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from tests.unit.check.builder import History, check, codes
 
 
@@ -156,3 +157,56 @@ def test_groups_and_tasks_are_apart() -> None:
     assert codes("memory.atomic", h) == ["torn-group-used/mixed into model"]
     h.invoke("model.complete", {"messages": half, "extends": 2}, "s1-t1")  # it held a whole one
     assert len(codes("memory.atomic", h)) == 1
+
+
+@pytest.mark.parametrize("asked", [{"prefix": "vis"}, {}])
+def test_who_scanned_and_saw_nothing_has_looked(asked: dict[str, str]) -> None:
+    def run(prefix: dict[str, str], marker: str) -> list[str]:
+        h = two()
+        for process, task in (("p1", "s1-t1"), ("p2", "s1-t2")):
+            call = h.invoke("memory.scan", prefix, task, process, marker=marker)
+            h.ok(call, items=[])
+        h.write("visits", {"count": 1}, "p1", "s1-t1")
+        h.write("visits", {"count": 1}, "p2", "s1-t2")
+        return lost(h)
+
+    assert len(run(asked, "vis" if not asked else "scan")) == 1
+    assert run({"prefix": "other"}, "vis") == []
+
+
+@pytest.mark.parametrize("value, counted", [([1], True), (["a"], False), ({"a": [True]}, False)])
+def test_two_that_count_from_nothing_to_the_same_have_lost_one(value: Any, counted: bool) -> None:
+    h = two()
+    for process, task in (("p1", "s1-t1"), ("p2", "s1-t2")):
+        h.read("visits", None, process, task)
+    h.write("visits", value, "p1", "s1-t1")
+    h.write("visits", value, "p2", "s1-t2")
+    assert bool(lost(h)) is counted
+
+
+def test_writes_of_one_background_job_that_overlap_are_its_own() -> None:
+    h = History().start("p1")
+    calls = [h.invoke("memory.write", {"id": "a", "value": n}, process="p1") for n in range(2)]
+    for n, call in enumerate(calls):
+        h.store(call, "a", n)
+    assert lost(h) == []
+
+
+@pytest.mark.parametrize("item", [None, 2, 9, "0", -1])
+def test_an_item_of_a_group_that_has_no_line_expected_nothing(item: Any) -> None:
+    h = two()
+    h.write("a", 1, "p1", "s1-t1")
+    call = h.write_many({"a": 2, "b": 2}, "p2", "s1-t2", first=0)
+    writes: Any = h.ops[call].get("writes")
+    writes[1]["expect"] = [1, 1]
+    more = {} if item is None else {"item": item}
+    h.store(call, "a", 2, **more)
+    assert len(lost(h)) == 1
+
+
+def test_a_line_of_a_group_that_says_nothing_expected_nothing() -> None:
+    h = two()
+    h.write("a", 1, "p1", "s1-t1")
+    call = h.invoke("memory.write_many", {"writes": ["odd"]}, "s1-t2", "p2")
+    h.store(call, "a", 2, item=0, of=1)
+    assert len(lost(h)) == 1

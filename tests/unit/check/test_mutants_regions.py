@@ -163,3 +163,91 @@ def test_a_loss_that_names_no_commit_is_none(odd: Any) -> None:
     number = h.write("cart", "a", "p1", "s1-t1")
     h.wait(5_000)
     assert len(codes("regions.loss", promote(h, odd, row(number)).end())) == 1
+
+
+def test_every_breach_is_told() -> None:
+    h = taken_over()
+    h.write("cart", "a", "p1", "s1-t1")
+    h.write("note", "n", "p1", "s1-t1")
+    h.write("cart", "b", "p2", "s1-t1", fence=2)
+    h.write("cart", "c", "p1", "s1-t1", fence=1)
+    h.write("note", "m", "p1", "s1-t1", fence=1)
+    h.lease("s2", 3, "p1")
+    h.write("note", "o", "p1", "s1-t1", fence=3)
+    h.write("note", "p", "p1", "s1-t1", fence=3)
+    expected = ["unfenced-write"] * 2 + ["stale-fence-accepted"] * 2 + ["unfenced-write"] * 2
+    assert codes("regions.fenced", h.end()) == expected
+
+
+def test_a_grant_that_comes_late_is_no_newer_one() -> None:
+    h = History().start("p1").start("p2").start("p3")
+    h.lease("s1", 1, "p1")
+    h.lease("s1", 3, "p3")
+    h.lease("s1", 2, "p2")
+    h.write("cart", "a", "p1", "s1-t1")
+    (found,) = check("regions.fenced", h.end()).violations
+    assert {h.ops[n].process for n in found.witness} == {"p1", "p3"}
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_newest_fence_is_taken_from_whoever_passes_it(first: int) -> None:
+    h = History().start("p1").start("p2")
+    h.lease("s1", first, "p2")
+    h.write("cart", "a", "p2", "s1-t1", fence=first)
+    h.write("cart", "b", "p1", "s1-t1", fence=first)
+    assert codes("regions.fenced", h.end()) == []
+
+
+def test_neither_of_two_that_were_given_nought_is_newer() -> None:
+    h = History().start("p1").start("p2")
+    h.lease("s1", 0, "p2")
+    h.lease("s1", 0, "p1")
+    h.write("cart", "a", "p1", "s1-t1")
+    assert codes("regions.fenced", h.end()) == []
+
+
+def test_the_proof_of_a_stale_fence_names_both_grants() -> None:
+    for first in (0, 1):
+        h = taken_over(first)
+        new = h.write("cart", "b", "p2", "s1-t1", fence=first + 1)
+        old = h.write("cart", "a", "p1", "s1-t1", fence=first)
+        (found,) = check("regions.fenced", h.end()).violations
+        grants = [op.index for op in h.ops if op.f == "leases.acquire" and op.type == "commit"]
+        assert found.witness == (*grants, new, old)
+
+
+def test_a_fence_that_was_never_granted_counts_for_its_session() -> None:
+    h = taken_over().start("p3")
+    h.write("cart", "a", "p3", "s1-t1", fence=9)
+    h.write("cart", "b", "p2", "s1-t1", fence=2)
+    (found,) = check("regions.fenced", h.end()).violations
+    assert (found.code, found.subject) == ("stale-fence-accepted", "s1")
+
+
+def test_a_fence_that_is_no_number_is_none() -> None:
+    h = taken_over()
+    h.write("cart", "a", "p1", "s1-t1", fence="2")  # type: ignore[arg-type]
+    assert codes("regions.fenced", h.end()) == ["unfenced-write"]
+
+
+def test_a_lease_without_a_session_is_of_work_without_one() -> None:
+    h = taken_over()
+    h.ops[:] = [
+        replace(op, value={"fence": op.get("fence"), "holder": op.get("holder")})
+        if op.type == "commit"
+        else op
+        for op in h.ops
+    ]
+    h.write("cart", "a", "p1")
+    h.write("cart", "b", "p2", fence=2)
+    h.write("cart", "c", "p1", fence=1)
+    found = check("regions.fenced", h.end()).violations
+    assert [v.code for v in found] == ["unfenced-write", "stale-fence-accepted"]
+    assert {v.subject for v in found} == {""}
+
+
+def test_a_loss_beyond_the_end_of_the_record_is_none() -> None:
+    h = History().start("p1").wait(5_000)
+    promote(h, row(2), row(1))
+    assert len(h.ops) == 2
+    assert codes("regions.loss", h) == []
