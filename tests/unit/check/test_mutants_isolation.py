@@ -96,3 +96,59 @@ def test_a_deferral_that_is_reported_and_recorded_is_one() -> None:
     one = Contract(capacity=Capacity(tasks_in_hand_max=1))
     (found,) = check("capacity.defers", h, contract=one).violations
     assert found.explanation == "s1-t1 was deferred 1 time and never done"
+
+
+def test_ones_own_token_hides_no_other() -> None:
+    h = two()
+    h.ask("crm.update", "o-1", task="s2-t1", args={"to": [TWO, ONE]})
+    (found,) = check("isolation.sessions", h).violations
+    assert (found.tool, found.subject) == ("crm.update", "s1 into s2")
+
+
+def test_what_the_world_hands_out_is_not_the_agents_doing() -> None:
+    h = two().submit("s2-t2", note=ONE)
+    h.event("report.log", {"text": TWO}, session="s2")
+    assert codes("isolation.sessions", h) == []
+
+
+def test_what_was_only_asked_for_does_not_stand_there() -> None:
+    h = two()
+    h.invoke("memory.write", {"id": "journal", "value": ONE}, "s1-t1")
+    h.write("journal", f"{ONE} {TWO}", task="s2-t1")
+    assert codes("isolation.sessions", h) == ["canary-crossed/memory"]
+
+
+def test_what_a_guest_is_told_did_not_come_out_of_it() -> None:
+    h = two()
+    trapped(h, "i1", "s1-t1", "p1")
+    guest(h, "i1", "s2-t1", "p1", note=ONE)
+    (found,) = check("isolation.sessions", h).violations
+    assert "broken off" not in found.explanation
+
+
+def test_only_a_call_of_the_owner_that_broke_before_explains_it() -> None:
+    h = two().submit("s3-t1")
+    trapped(h, "i1", "s3-t1", "p1")
+    broken = trapped(h, "i1", "s1-t1", "p1")
+    out = h.ok(guest(h, "i1", "s2-t1", "p1"), output=ONE)
+    trapped(h, "i1", "s1-t1", "p1")
+    (found,) = check("isolation.sessions", h).violations
+    assert found.witness == (broken, broken + 1, out)
+
+
+def test_a_resumed_task_is_in_hand_until_it_ends() -> None:
+    one = Contract(capacity=Capacity(tasks_in_hand_max=1))
+    h = History().submit("s1-t1").submit("s2-t1").kill("p1").start("p2")
+    h.event("process.recovers", {"tasks": ["s1-t1", "s2-t1"]}, process="p2")
+    h.outcome("s1-t1", process="p2").wait(5_000).outcome("s2-t1", process="p2").end()
+    assert codes("capacity.defers", h, contract=one) == []
+
+
+def test_who_is_put_off_for_ever_is_told_though_others_are_not() -> None:
+    one = Contract(capacity=Capacity(tasks_in_hand_max=9))
+    h = History().submit("s1-t1").outcome("s1-t1").submit("s2-t1")
+    h.event("report.outcome", {"status": "deferred"}, task="s2-t1", session="s2", process="p1")
+    h.outcome("s2-t1", "deferred").submit("s3-t1").outcome("s3-t1", "deferred")
+    h.submit("s3-t1", delivery=2).wait(2_000).submit("s4-t1").outcome("s4-t1", "deferred").end()
+    found = check("capacity.defers", h, contract=one).violations
+    assert [v.subject for v in found] == ["s2-t1", "s4-t1"]

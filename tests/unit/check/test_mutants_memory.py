@@ -210,3 +210,46 @@ def test_a_line_of_a_group_that_says_nothing_expected_nothing() -> None:
     call = h.invoke("memory.write_many", {"writes": ["odd"]}, "s1-t2", "p2")
     h.store(call, "a", 2, item=0, of=1)
     assert len(lost(h)) == 1
+
+
+def test_every_use_is_looked_at_and_look_ups_are_none() -> None:
+    h, _, _ = moved()
+    for order in ("o-1", "o-2"):
+        h.ask("crm.update", order, task="s1-t1", args={"to": mark("r1", "city")})
+    h.ask("crm.update", "o-3", task="s2-t1", args=TORN, lookup=True)
+    found = check("memory.atomic", h)
+    assert (found.verdict, found.looked_at) == ("valid", 2)
+    h.ask("crm.update", "o-4", task="s1-t2", args=TORN)
+    (torn,) = check("memory.atomic", h).violations
+    assert torn.tool == "crm.update"
+
+
+def test_what_was_only_ever_written_so_is_whole_with_it() -> None:
+    h = History().submit("s1-t1").submit("s1-t2")
+    h.write("street", mark("r1", "street"), task="s1-t1")
+    h.write("city", mark("r1", "city"), task="s1-t1")
+    h.write("street", mark("r2", "street"), task="s1-t2")
+    h.ask("ship", "o-1", key="k", task="s1-t2", args=TORN)
+    assert codes("memory.atomic", h) == []
+
+
+def test_a_whole_group_hides_no_torn_one() -> None:
+    h, _, _ = moved()
+    whole = {p: mark("r1", p, "bill") for p in ("street", "city")}
+    h.write("bill", whole, task="s1-t1")
+    h.ask(
+        "ship", "o-1", key="k", task="s1-t2", args={"bill": whole, "other": "[bill:r2:x]", **TORN}
+    )
+    (found,) = check("memory.atomic", h).violations
+    assert found.subject == "home"
+
+
+def test_a_write_that_was_torn_elsewhere_is_no_cause() -> None:
+    h, _, _ = moved()
+    call = h.write_many({"a": 1, "b": 2}, task="s1-t1", first=1)
+    h.strike(call, "crash", "mid-write", after_items=1)
+    use = h.ask("ship", "o-1", key="k", task="s1-t2", args={**TORN, "zip": mark("r2", "zip")})
+    (found,) = check("memory.atomic", h).violations
+    assert found.anomaly == "mixed into tools"
+    assert found.witness[-1] == use
+    assert "street+zip" in found.explanation

@@ -251,3 +251,27 @@ def test_a_loss_beyond_the_end_of_the_record_is_none() -> None:
     promote(h, row(2), row(1))
     assert len(h.ops) == 2
     assert codes("regions.loss", h) == []
+
+
+def test_a_failover_and_a_return_are_told_apart() -> None:
+    h = promote(History().start("p1")).end()
+    assert check("regions.loss", h, contract=NO_LIMIT).reason == "no loss_ms_max was promised"
+    h = promote(History().start("p1"), f="region.join").end()
+    assert check("regions.loss", h, contract=NO_LIMIT).reason == "no region was promoted"
+
+
+def test_a_fence_that_is_no_number_is_nobodys_newest() -> None:
+    h = taken_over().start("p3")
+    h.write("cart", "x", "p3", "s1-t1", fence="x")  # type: ignore[arg-type]
+    h.write("cart", "b", "p2", "s1-t1", fence=2)
+    assert codes("regions.fenced", h.end()) == []
+
+
+def test_whose_fence_it_was_is_told() -> None:
+    h = History().start("p1").start("p2")
+    h.lease("s2", 0, "p1")
+    h.lease("s1", 1, "p1")
+    h.lease("s1", 2, "p2")
+    h.write("cart", "a", "p1", "s1-t1", fence=0)
+    (found,) = check("regions.fenced", h.end()).violations
+    assert "that of s2" in found.explanation

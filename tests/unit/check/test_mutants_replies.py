@@ -42,11 +42,18 @@ def test_who_failed_at_something_before_did_not() -> None:
 
 
 @pytest.mark.parametrize("tool", ["refund", "crm.refund"])
-def test_who_failed_at_the_same_again_did_not(tool: str) -> None:
+def test_who_failed_at_the_same_once_more_did_not(tool: str) -> None:
     h = History().start("p1").submit("s1-t1")
-    h.done(tool, "o-1", key="k")
+    ref = h.done(tool, "o-1", key="k")
     h.fail(h.ask(tool, "o-1", key="k"), "conflict")
-    assert failed(h) == LOST
+    h.ok(h.ask(tool, "o-1", key="k"), ref, absorbed=True)
+    assert failed(h) == ALTHOUGH
+
+
+def test_what_went_well_later_is_no_excuse() -> None:
+    h = begun()
+    h.read("note", None, task="s1-t1")
+    assert failed(h) == ALTHOUGH
 
 
 def test_whose_agent_uses_claims_elsewhere_has_to_claim_here() -> None:
@@ -80,18 +87,16 @@ def test_what_a_guest_did_under_another_name_is_answered_by_the_guest() -> None:
     assert failed(h) == []
 
 
-@pytest.mark.parametrize("claimed, expected", [("ticket", []), ("crm", []), ("audit", ["crm"])])
-def test_a_guest_is_claimed_by_its_own_name_or_by_what_it_did(
-    claimed: str, expected: list[str]
-) -> None:
+@pytest.mark.parametrize("claimed", ["ticket", "notify", "audit"])
+def test_a_guest_is_claimed_by_its_own_name_or_by_what_it_did(claimed: str) -> None:
     h = History().start("p1").submit("s1-t1")
     call = h.wasm("i1", "o-1", key="k")
-    h.commit(call, tool="notify" if claimed == "audit" else "crm")
+    h.commit(call, tool="notify")
     h.ok(call)
-    if claimed == "audit":
-        h.done("audit", "o-1")
-    h.outcome("s1-t1", "completed", (claimed, "o-1")).end()
-    assert codes("outcome.honest", h) == (["done-not-claimed"] if expected else [])
+    h.done("audit", "o-1")
+    h.outcome("s1-t1", "completed", ("audit", "o-1"), (claimed, "o-1")).end()
+    left_out = ["done-not-claimed"] if claimed == "audit" else []
+    assert codes("outcome.honest", h) == left_out
 
 
 def test_a_tool_is_not_claimed_by_the_name_of_another() -> None:
