@@ -179,3 +179,10 @@ def test_of_equally_slow_ones_the_first_is_told() -> None:
     h.wait(2_000).outcome("s1-t1").outcome("s2-t1").end()
     (found,) = check("limits.recovery", h, limits=SECOND).violations
     assert found.subject == "s1-t1"
+
+
+def test_a_task_may_be_handed_to_one_process_again_and_to_another_after_its_end() -> None:
+    h = History().start("p1").submit("s1-t1").submit("s1-t1", delivery=2)
+    strike(h, "crash", process="p1").outcome("s1-t1").submit("s1-t1", "p3", 3).end()
+    found = check("limits.recovery", h, limits=SECOND)
+    assert (found.verdict, found.looked_at) == ("valid", 1)
