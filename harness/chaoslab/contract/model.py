@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
+from chaoslab.contract.target import EffectSource, Target, Upstream
+
 Promise = Literal["exactly-once", "at-most-once", "at-least-once"]
 Resume = Literal["self", "redelivery"]
 Role = Literal["keyed", "unkeyed", "long-running"]
@@ -26,6 +28,11 @@ class ToolContract:
     `identity_fields` are the argument fields that make two requests the same action, whatever
     the key or the wording; empty means all arguments. `compensate` names the tool that undoes
     an effect, given its reference.
+
+    A tool of the team's own services has a `match`: `POST billing/v1/refunds` (method, service and
+    path, in which `{name}` stands for any one part), `mcp crm/refund` or `python refund`. `key_at`
+    tells where its key stands: `header:NAME`, `body:PATH` or `meta:NAME`; `conflict` is the HTTP
+    status of a key that is in flight or was used otherwise; `effects` is where its effects are read.
     """
 
     name: str
@@ -36,6 +43,17 @@ class ToolContract:
     identity_fields: tuple[str, ...] = ()
     promise: Promise = "at-least-once"
     long_running: bool = False
+    match: str = ""
+    key_at: str = ""
+    conflict: int = 409
+    effects: EffectSource | None = None
+    description: str = ""
+
+    @property
+    def observed(self) -> bool:
+        """Whether its effects are on record: it is a tool of the lab's own, or says where its
+        effects are read."""
+        return not self.match or self.effects is not None
 
     def roles(self) -> frozenset[Role]:
         """The roles by which a packaged scenario may name this tool."""
@@ -152,8 +170,9 @@ class Contract:
 
     `fencing`: the agent passes its fence with every memory write of a session it leased.
     `loss_ms_max`: a promotion may discard acknowledged local writes at most this old; None =
-    nothing promised. `required`: checks that must be proven (exit 3 where they are not). Of the
-    rest, what is empty or None was not promised.
+    nothing promised. `required`: checks that must be proven (exit 3 where they are not).
+    `target`: the agent as commands, `services`: the team's own services around it. Of the rest,
+    what is empty or None was not promised.
     """
 
     tools: Mapping[str, ToolContract] = field(default_factory=dict)
@@ -168,6 +187,8 @@ class Contract:
     budgets: Mapping[str, Budget] = field(default_factory=dict)
     capacity: Capacity | None = None
     invariants: tuple[Invariant, ...] = ()
+    target: Target | None = None
+    services: Mapping[str, Upstream] = field(default_factory=dict)
     ruleset: str = "2026.1"
     name: str = ""
     given: bool = True
