@@ -17,7 +17,8 @@ from pathlib import Path
 from wasmtime import Store
 
 from chaoslab.backends.api import ExecutionSpec
-from chaoslab.backends.sim import merged_contract, simulate
+from chaoslab.backends.common import merged_contract
+from chaoslab.backends.sim import simulate
 from chaoslab.check import judge
 from chaoslab.check.model import Evidence
 from chaoslab.contract import DEFAULT_LIMITS

@@ -22,7 +22,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chaoslab.backends.api import ExecutionSpec
-from chaoslab.backends.sim import merged_contract, simulate
+from chaoslab.backends.common import merged_contract
+from chaoslab.backends.sim import simulate
 from chaoslab.check import CHECKS, Evidence, judge
 from chaoslab.check.linearizable import CHECK
 from chaoslab.contract import DEFAULT_LIMITS, Contract, Limits

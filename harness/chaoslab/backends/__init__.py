@@ -1,1 +1,1 @@
-"""Places where an execution happens; today the deterministic simulator."""
+"""Places where an execution happens: the deterministic simulator, and processes of their own."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from chaoslab.adapters import load_function
-from chaoslab.backends.sim import merged_contract
+from chaoslab.backends.common import merged_contract
 from chaoslab.check import Check, Evidence, Finding, Violation, judge
 from chaoslab.check.invariants import by_function, by_query
 from chaoslab.contract import Contract, Invariant

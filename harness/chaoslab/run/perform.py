@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from chaoslab.backends.sim import merged_contract
+from chaoslab.backends.common import merged_contract
 from chaoslab.check import Finding, because, judge, overall, recovery_ms
 from chaoslab.check.model import Evidence
 from chaoslab.core.clock import monotonic_ms

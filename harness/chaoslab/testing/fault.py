@@ -16,7 +16,8 @@ from dataclasses import replace
 from typing import Final
 
 from chaoslab.backends.api import ExecutionEnd, ExecutionSpec
-from chaoslab.backends.sim import merged_contract, simulate
+from chaoslab.backends.common import merged_contract
+from chaoslab.backends.sim import simulate
 from chaoslab.faults import Fault, place
 from chaoslab.faults.model import problem
 from chaoslab.history import Op, View, Writer

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from chaoslab.backends.api import ExecutionSpec
-from chaoslab.backends.sim import merged_contract
+from chaoslab.backends.common import merged_contract
 from chaoslab.backends.sim.execution import simulate
 from chaoslab.check import judge
 from chaoslab.check.model import Evidence

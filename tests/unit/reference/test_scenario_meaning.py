@@ -14,7 +14,8 @@ from functools import cache
 import pytest
 
 from chaoslab.backends.api import ExecutionSpec
-from chaoslab.backends.sim import merged_contract, simulate
+from chaoslab.backends.common import merged_contract
+from chaoslab.backends.sim import simulate
 from chaoslab.faults import place
 from chaoslab.history import Op, View, Writer
 from chaoslab.run.select import REFERENCE, scenario_files, specs_for

@@ -1,6 +1,6 @@
 """The deterministic simulator: virtual time, keyed decisions, uncatchable death."""
 
-from chaoslab.backends.sim.execution import merged_contract, simulate
+from chaoslab.backends.sim.execution import simulate
 from chaoslab.backends.sim.guard import guarded
 
-__all__ = ["guarded", "merged_contract", "simulate"]
+__all__ = ["guarded", "simulate"]

@@ -9,16 +9,15 @@ from dataclasses import replace
 
 from chaoslab.adapters import AgentSource
 from chaoslab.backends.api import ExecutionEnd, ExecutionSpec
+from chaoslab.backends.common.evidence import final_reads, merged_contract
+from chaoslab.backends.common.hub import MS, Hub
+from chaoslab.backends.common.outcomes import place
+from chaoslab.backends.common.supervisor import Supervisor
 from chaoslab.backends.sim.guard import Leaks, guarded
-from chaoslab.backends.sim.hub import MS, Hub
 from chaoslab.backends.sim.loop import SimLoop
-from chaoslab.backends.sim.outcomes import place
-from chaoslab.backends.sim.supervisor import Supervisor
-from chaoslab.contract import Contract, default_contract
 from chaoslab.core import collector
 from chaoslab.core.jsons import Json
 from chaoslab.history import Writer
-from chaoslab.scenario import Workload
 from chaoslab.world.cast import cast_of
 
 _CONVERGE_MS = 600_000
@@ -28,16 +27,6 @@ _SPINS = (
     "anything; let it wait for something, or sleep longer"
 )
 _STOP_MS = 10_000
-
-
-def merged_contract(contract: Contract, workload: Workload, /) -> Contract:
-    """The contract with a line for every simulated tool: where the team says nothing of one,
-    what its service offers stands, at least once. What is done by plain requests is no tool."""
-    services = {n: s.contract for n, s in workload.services.items() if not s.network}
-    plain = default_contract(services.values())
-    known = {n: t for n, t in contract.tools.items() if n in services}
-    undoing = {n: t for n, t in contract.tools.items() if n not in workload.services}
-    return replace(contract, tools={**plain.tools, **known, **undoing})
 
 
 def simulate(spec: ExecutionSpec, writer: Writer, /) -> ExecutionEnd:
@@ -63,8 +52,8 @@ def simulate(spec: ExecutionSpec, writer: Writer, /) -> ExecutionEnd:
         try:
             source.create()  # a first look, so that a bad adapter is an error and not a history
             supervisor.boot()
-            _drive(hub, supervisor)
-            _final(hub, supervisor)
+            _drive(hub, supervisor, loop)
+            final_reads(hub, supervisor)
         finally:
             hub.close()
     end = _end(hub, supervisor, writer, leaks)
@@ -72,16 +61,15 @@ def simulate(spec: ExecutionSpec, writer: Writer, /) -> ExecutionEnd:
     return end
 
 
-def _drive(hub: Hub, supervisor: Supervisor) -> None:
+def _drive(hub: Hub, supervisor: Supervisor, loop: SimLoop) -> None:
     scenario = hub.spec.scenario
-    loop = hub.loop
     loop.drain()
     heal_at = scenario.heal_after_ms * MS
     while not supervisor.settled and not hub.broke:
         due = loop.next_time()
         if due is None or due > heal_at:
             break
-        if _over_budget(hub):
+        if _over_budget(hub, loop):
             return
         loop.step()
     if hub.broke:
@@ -91,19 +79,20 @@ def _drive(hub: Hub, supervisor: Supervisor) -> None:
     supervisor.heal()
     loop.drain()
     converge_ms = _CONVERGE_MS + scenario.workload.idle_ms
-    _until(hub, supervisor, loop.now_ns + converge_ms * MS, settled=True)
+    _until(hub, supervisor, loop, loop.now_ns + converge_ms * MS, settled=True)
     waiting: list[Json] = [w.task.id for w in supervisor.work.values() if w.outcome is None]
     if waiting and loop.next_time() is None:
         hub.recorder.add("event", "lab.deadlock", {"waiting": waiting})
-    _until(hub, supervisor, loop.now_ns + scenario.linger_ms * MS, settled=False)
+    _until(hub, supervisor, loop, loop.now_ns + scenario.linger_ms * MS, settled=False)
     supervisor.stop()
     loop.drain()
-    _until(hub, supervisor, loop.now_ns + _STOP_MS * MS, settled=False)
+    _until(hub, supervisor, loop, loop.now_ns + _STOP_MS * MS, settled=False)
 
 
-def _until(hub: Hub, supervisor: Supervisor, limit_ns: int, *, settled: bool) -> None:
+def _until(
+    hub: Hub, supervisor: Supervisor, loop: SimLoop, limit_ns: int, *, settled: bool
+) -> None:
     """Steps until a time, or until settled where that is asked for."""
-    loop = hub.loop
     while not hub.broke and not (settled and supervisor.settled):
         due = loop.next_time()
         if due is None:
@@ -111,12 +100,12 @@ def _until(hub: Hub, supervisor: Supervisor, limit_ns: int, *, settled: bool) ->
         if due > limit_ns:
             loop.now_ns = max(loop.now_ns, limit_ns)
             return
-        if _over_budget(hub):
+        if _over_budget(hub, loop):
             return
         loop.step()
 
 
-def _over_budget(hub: Hub) -> bool:
+def _over_budget(hub: Hub, loop: SimLoop) -> bool:
     if len(hub.recorder.ops) >= hub.spec.ops_max:
         if hub.recorder.ops[-1].f != "lab.budget":
             value: dict[str, Json] = {"limit": "ops", "value": hub.spec.ops_max}
@@ -128,38 +117,12 @@ def _over_budget(hub: Hub) -> bool:
         hub.broke.append(_SPINS)
         return True
     limit_ms = hub.spec.virtual_ms_max + hub.spec.scenario.workload.idle_ms
-    if (hub.loop.next_time() or 0) > limit_ms * MS:
+    if (loop.next_time() or 0) > limit_ms * MS:
         if hub.recorder.ops[-1].f != "lab.budget":
             value = {"limit": "virtual_ms", "value": limit_ms}
             hub.recorder.add("event", "lab.budget", value)
         return True
     return False
-
-
-def _final(hub: Hub, supervisor: Supervisor) -> None:
-    for tool, ledger in sorted(hub.tools.ledger.items()):
-        effects: list[Json] = [
-            {
-                "ref": e.ref,
-                "marker": e.marker,
-                "key": e.key,
-                "args": dict(e.args),
-                "compensated": e.compensated,
-            }
-            for e in ledger
-        ]
-        if effects or tool in hub.spec.workload.services:  # a contract may name further tools
-            hub.recorder.add("event", "final.effects", {"tool": tool, "effects": effects})
-    primary = hub.memory.copies[supervisor.home]
-    items: list[Json] = [
-        {"id": i.id, "value": i.value, "version": list(i.version)}
-        for i in hub.memory.scan(primary, "", hub.loop.now_ns)
-    ]
-    hub.recorder.add("event", "final.memory", {"items": items})
-    outcomes: dict[str, Json] = {
-        name: None if w.outcome is None else w.outcome.status for name, w in supervisor.work.items()
-    }
-    hub.recorder.add("event", "lab.end", {"outcomes": outcomes})
 
 
 def _end(hub: Hub, supervisor: Supervisor, writer: Writer, leaks: Leaks) -> ExecutionEnd:

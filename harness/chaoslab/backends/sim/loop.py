@@ -21,20 +21,9 @@ import ctypes
 import heapq
 import sys
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Protocol
+from typing import Any
 
-
-class Incarnation(Protocol):
-    """What the loop must know of a process."""
-
-    alive: bool
-    parked: list[asyncio.Handle] | None  # a list while it is paused
-    tasks: dict[int, asyncio.Task[Any]]
-
-
-CURRENT: contextvars.ContextVar[Incarnation | None] = contextvars.ContextVar(
-    "chaoslab_process", default=None
-)
+from chaoslab.backends.common.loop import CURRENT, Event, Incarnation
 
 
 class SimTask(asyncio.Task[Any]):
@@ -61,17 +50,6 @@ _HANDLES_MAX = 300_000
 def _ns(seconds: float) -> int:
     """Nanoseconds; more than thirty years are for ever."""
     return round(max(-_FOREVER_S, min(seconds, _FOREVER_S)) * 1e9)
-
-
-class Event:
-    """Something that happens at a time; `name` orders what happens at the same time."""
-
-    __slots__ = ("action", "cancelled", "owner")
-
-    def __init__(self, action: Callable[[], None], owner: Incarnation | None) -> None:
-        self.action = action
-        self.owner = owner
-        self.cancelled = False
 
 
 class SimLoop(asyncio.BaseEventLoop):

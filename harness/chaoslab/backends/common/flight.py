@@ -15,8 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from chaoslab.backends.sim.hub import DOING, MS, Doing, Hub, Process
-from chaoslab.backends.sim.loop import Event
+from chaoslab.backends.common.hub import DOING, MS, Doing, Hub, Process
+from chaoslab.backends.common.loop import Event
 from chaoslab.core.jsons import Json
 from chaoslab.faults import Placed, Site
 from chaoslab.faults.model import MODEL_KINDS

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chaoslab.adapters import AgentSource
-from chaoslab.backends.sim.hub import DOING, Doing, Hub, Process
-from chaoslab.backends.sim.loop import CURRENT
-from chaoslab.backends.sim.outcomes import outcome_json, place
-from chaoslab.backends.sim.ports import SimWorld
+from chaoslab.backends.common.hub import DOING, Doing, Hub, Process
+from chaoslab.backends.common.loop import CURRENT
+from chaoslab.backends.common.outcomes import outcome_json, place
+from chaoslab.backends.common.ports import SimWorld
 from chaoslab.core.errors import AgentBroke, ChaosError, shown
 from chaoslab.core.jsons import Json, plain
 from chaoslab.world.api import Outcome, Releasable, Resumable, Task

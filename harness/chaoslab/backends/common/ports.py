@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
-from chaoslab.backends.sim.flight import Call, fly
-from chaoslab.backends.sim.hub import DOING, MS, Doing, Hub, Process
-from chaoslab.backends.sim.wasm import SimWasm
+from chaoslab.backends.common.flight import Call, fly
+from chaoslab.backends.common.hub import DOING, MS, Doing, Hub, Process
+from chaoslab.backends.common.wasm import SimWasm
 from chaoslab.contract import marker_of
 from chaoslab.core.jsons import Json, plain
 from chaoslab.core.rng import stream

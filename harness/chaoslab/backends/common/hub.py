@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from chaoslab.backends.api import ExecutionSpec
-from chaoslab.backends.sim.choices import Choices
-from chaoslab.backends.sim.inputs import Inputs
-from chaoslab.backends.sim.loop import SimLoop
+from chaoslab.backends.common.choices import Choices
+from chaoslab.backends.common.inputs import Inputs
+from chaoslab.backends.common.loop import Loop
 from chaoslab.core.jsons import Json
 from chaoslab.faults import Nemesis, Placed, Site
 from chaoslab.history import Recorder, Writer
@@ -99,7 +99,7 @@ class Process:
 class Hub:
     """See the module."""
 
-    def __init__(self, spec: ExecutionSpec, writer: Writer, loop: SimLoop, cast: Cast) -> None:
+    def __init__(self, spec: ExecutionSpec, writer: Writer, loop: Loop, cast: Cast) -> None:
         self.spec = spec
         self.loop = loop
         self.cast = cast

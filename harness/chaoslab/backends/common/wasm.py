@@ -16,8 +16,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from chaoslab.backends.sim.flight import Call, Flight, fly
-from chaoslab.backends.sim.hub import Hub, Process
+from chaoslab.backends.common.flight import Call, Flight, fly
+from chaoslab.backends.common.hub import Hub, Process
 from chaoslab.contract import marker_of
 from chaoslab.core.errors import UsageError
 from chaoslab.core.jsons import Json, canonical, plain
