@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chaoslab.contract import Contract
+from chaoslab.contract.target import Target
 from chaoslab.faults import Placed, Site
 from chaoslab.history import Op
 from chaoslab.scenario import Scenario, Workload
@@ -15,7 +16,8 @@ from chaoslab.scenario import Scenario, Workload
 class ExecutionSpec:
     """Everything that an execution depends on.
 
-    `choices` None: decisions follow the seed; else they are taken from there, 0 where absent.
+    `target` None: the simulator, else the agent as commands on real processes. `choices` None:
+    decisions follow the seed; else they are taken from there, 0 where absent.
     """
 
     scenario: Scenario
@@ -25,6 +27,7 @@ class ExecutionSpec:
     seed: int
     placed: tuple[Placed, ...] = ()
     choices: Mapping[str, int] | None = None
+    target: Target | None = None
     ops_max: int = 200_000
     virtual_ms_max: int = 86_400_000
 

@@ -57,7 +57,8 @@ def _run(evidence: Evidence) -> Finding:
     origin: dict[str, Op] = {}  # token -> where it was first seen
     found: dict[tuple[str, str], Violation] = {}
     looked_at = 0
-    for sighting in evidence.facts.sightings:
+    facts = evidence.facts
+    for sighting in facts.sightings:
         if not any(name in promised for _, name, _ in sighting.attributes):
             continue
         looked_at += 1
@@ -72,13 +73,24 @@ def _run(evidence: Evidence) -> Finding:
                     found[row] = _leaked(rule, owner, place, first, sighting.op)
         for token, _, _ in sighting.attributes:
             origin.setdefault(token, sighting.op)
+    nothing = "no attribute of the contract stands in the record"
+    if looked_at and facts.recorded and not any(_says(op) for op in facts.view.ops):
+        looked_at, nothing = 0, "the agent sent nothing through the lab"
     return conclude(
         ID,
         list(found.values()),
         looked_at=looked_at,
         things="entries with an attribute",
-        nothing="no attribute of the contract stands in the record",
+        nothing=nothing,
     )
+
+
+def _says(op: Op) -> bool:
+    """Whether an entry is something that the agent sent, and not only that a task ended."""
+    if op.type == "event":
+        answered = op.f == "task.outcome" and op.get("answer") is not None
+        return answered or op.f.startswith("report.")
+    return op.type == "invoke"
 
 
 def _sent(sighting: Sighting) -> Iterator[tuple[str, Sequence[AttributeToken]]]:

@@ -27,7 +27,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
 from chaoslab.check.facts import Effect, Facts, OpKey, requests_behind
-from chaoslab.contract import ToolContract
+from chaoslab.check.observed import unplaced
+from chaoslab.contract import Contract, ToolContract
 from chaoslab.core.jsons import Json, canonical
 from chaoslab.history import Op
 
@@ -98,7 +99,8 @@ def requests_of(facts: Facts, key: OpKey, /) -> list[Op]:
     entry = facts.operations[key]
     out = [op for op in entry.attempts if op.f.startswith("tools.") or op.key is not None]
     known = {op.index for op in out}
-    out += [op for op in entry.commits if op.call not in known and facts.invoke_of(op) is not None]
+    own = [op for op in entry.commits if op.call >= 0 and op.call not in known]
+    out += [op for op in own if facts.invoke_of(op) is not None]
     out.sort(key=_index)
     return out
 
@@ -158,7 +160,8 @@ class _Live:
 
 def _changed(facts: Facts, tool: ToolContract, key: OpKey, requests: list[Op]) -> list[Anomaly]:
     effects = facts.effects.get(key, ())
-    undone = sorted(e.undone_by.index for e in effects if e.undone_by is not None)
+    undone = [facts.since(e.undone_by) for e in effects if e.undone_by is not None]
+    undone = sorted([*undone, *_undoings(facts, tool, key)])
 
     def dead(earlier: Op, op: Op) -> bool:
         if facts.refused(earlier, before=op.index):
@@ -172,6 +175,8 @@ def _changed(facts: Facts, tool: ToolContract, key: OpKey, requests: list[Op]) -
         if op.key is None:
             continue
         task = "" if tool.identity_fields else facts.task_of(key[0], op)
+        if not task and not tool.identity_fields and facts.anybodys:
+            continue
         for name in (task, "") if task else list(live):
             other = live[name].other(op.key, op, end=-1) if name in live else None
             if other is not None:
@@ -187,6 +192,19 @@ def _changed(facts: Facts, tool: ToolContract, key: OpKey, requests: list[Op]) -
                 ]
         live.setdefault(task, _Live(dead)).add(op.key, op)
     return []
+
+
+def _undoings(facts: Facts, tool: ToolContract, key: OpKey) -> list[int]:
+    """Where the agent asked a service of the team's own to undo something: its ledger need not
+    tell what was undone, so whichever action it was is given the benefit of the doubt."""
+    if not tool.match or not tool.compensate:
+        return []
+    tasks = facts.tasks_of(key)
+    return [
+        op.index
+        for op in facts.view.named(f"tools.{tool.compensate}")
+        if op.type == "invoke" and not facts.refused(op) and (op.task in tasks or not op.task)
+    ]
 
 
 def _how_changed(facts: Facts, tool: str, first: Op, second: Op) -> str:
@@ -247,8 +265,8 @@ def _clashed(facts: Facts, tool: str, base: Op, op: Op) -> bool:
     A refusal that the agent settles by a look-up did no harm; where the first request never
     arrived, the other content is simply the first that the service saw.
     """
-    if facts.view.commits(op.index):
-        return bool(facts.view.commits(base.index))
+    if facts.commits_of(op):
+        return bool(facts.commits_of(base))
     answer = facts.view.completion(op.index)
     if answer is None or answer.type != "fail" or answer.get("error") != "conflict":
         return False
@@ -278,6 +296,8 @@ def of_effects(
             ops=shown_by(*(op for e in group[:2] for op in (e.commits[0], e.call))),
             detail=_how_twice(facts, tool, group[0], group[1]),
             legitimate=tool.promise == "at-least-once",
+            # The same words, for nobody knows which task, may be as many actions as tasks.
+            proven=bool(tool.identity_fields or group[0].task) or not facts.anybodys,
             times=len(group),
         )
         for group in groups.values()
@@ -300,7 +320,8 @@ def _how_twice(facts: Facts, tool: ToolContract, first: Effect, second: Effect) 
         return "key-absent"
     for op, effect in ((one, first), (two, second)):
         death = facts.deaths.get(op.process)
-        if death is not None and death.index < effect.commits[0].index:
+        late = effect.commits[0].index in facts.late
+        if death is not None and death.index < effect.commits[0].index and not late:
             return "late-commit-of-a-dead-process"
     if one.process == two.process:
         return "un-keyed-retry"
@@ -315,8 +336,10 @@ def _key(call: Op, effect: Effect) -> str | None:
     return effect.commits[0].key if call.key is None else call.key
 
 
-def orphans(facts: Facts, /) -> list[Anomaly]:
-    """Every commit whose request is in no record, in the order of the ledgers."""
+def orphans(facts: Facts, contract: Contract, /) -> list[Anomaly]:
+    """Every commit whose request is in no record, in the order of the ledgers, but for those that
+    tell too little to know whether they were asked for."""
+    untold = {op.index for op in unplaced(facts, contract)}
     return [
         Anomaly(
             kind="orphan-effect",
@@ -326,7 +349,7 @@ def orphans(facts: Facts, /) -> list[Anomaly]:
             ref=str(op.get("ref") or ""),
         )
         for op in facts.tool_commits
-        if facts.invoke_of(op) is None
+        if facts.invoke_of(op) is None and op.index not in untold
     ]
 
 

@@ -24,10 +24,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from chaoslab.check.facts import Effect, Facts
 from chaoslab.check.model import Check, Evidence, Finding, Violation, conclude, indexes, plural
+from chaoslab.check.observed import gap
 from chaoslab.contract import Budget
 from chaoslab.contract.markers import field_of
 from chaoslab.history import Op
@@ -90,7 +92,12 @@ def _run(evidence: Evidence) -> Finding:
     found: list[Violation] = []
     missing: list[str] = []
     for budget in budgets.values():
-        over = _judged(facts, budget, by_tool[budget.tool], missing)
+        hidden = gap(facts, evidence.contract, among=(budget.tool,))
+        missing += [hidden] if hidden else []
+        effects = by_tool[budget.tool]
+        late = any(effect.commits[0].index in facts.late for effect in effects)
+        judged = _judged_late if late else _judged
+        over = judged(facts, budget, effects, missing)
         if over is not None:
             found.append(over)
     return conclude(
@@ -133,6 +140,34 @@ def _judged(
     return None
 
 
+def _judged_late(
+    facts: Facts, budget: Budget, effects: list[Effect], missing: list[str]
+) -> Violation | None:
+    """The same for effects that were only read afterwards: all that is known of when they came
+    about is that their requests were made before. So a breach is certain only where it stands
+    without what was undone, and where all of it lies within the window, however it lay."""
+    whole = replace(budget, window_ms=None)
+    if _judged(facts, whole, [replace(e, undone_by=None) for e in effects], missing) is None:
+        return None
+    over = _judged(facts, whole, [e for e in effects if e.stands], [])
+    if over is not None and budget.window_ms is not None:
+        over = over if _within(facts, over, effects, budget.window_ms * _MS) else None
+    if over is None:
+        missing.append(
+            f"the effects of {budget.tool} were read afterwards, and when each came about, which "
+            f"{budget.name} depends on, is not on record"
+        )
+    return over
+
+
+def _within(facts: Facts, over: Violation, effects: list[Effect], window_ns: int) -> bool:
+    """Whether everything up to the effect that went over certainly fell into one window."""
+    last = max(over.witness)
+    counted = [e for e in effects if e.stands and e.commits[0].index <= last]
+    first_ns = min(facts.view[facts.since(e.commits[0])].time_ns for e in counted)
+    return facts.view[last].time_ns - first_ns < window_ns
+
+
 def _amount(budget: Budget, op: Op) -> int | None:
     """What an effect costs; None where that cannot be told, or makes no sense."""
     if not budget.field:
@@ -149,11 +184,17 @@ def _scope(budget: Budget, facts: Facts, effect: Effect) -> str:
     if budget.per == "all":
         return "all"
     if budget.per == "tenant":
-        tenant = op.get("tenant")
+        tenant = op.get("tenant") or _tenant_of(facts, effect)
         return tenant if isinstance(tenant, str) else ""
     if budget.per == "task":
         return effect.task
     return op.session or (call.session if call is not None else "")
+
+
+def _tenant_of(facts: Facts, effect: Effect) -> str:
+    """Whose task brought about an effect that was read afterwards."""
+    task = facts.tasks.get(effect.task) if effect.commits[0].index in facts.late else None
+    return str(task.submits[0].get("tenant", "")) if task is not None and task.submits else ""
 
 
 def _over(facts: Facts, budget: Budget, purse: _Purse, last: _Spent) -> Violation:

@@ -24,9 +24,10 @@ again are all measured by the same thing: what stands at the end.
 from __future__ import annotations
 
 from chaoslab.check.anomalies import Anomaly
-from chaoslab.check.facts import NO_END, Facts, OpKey, claims_of, recognisable
+from chaoslab.check.facts import NO_END, OpKey, claims_of, recognisable
 from chaoslab.check.graph import Lineage, lineage
 from chaoslab.check.model import Check, Evidence, Finding, Violation, conclude, indexes
+from chaoslab.check.observed import gap, untold
 from chaoslab.check.replies import is_wrong_ref
 from chaoslab.contract import Contract, ToolContract
 
@@ -39,15 +40,20 @@ def _run(evidence: Evidence) -> Finding:
     found: list[Violation] = []
     looked_at = 0
     waiting = False  # something promised has not happened, in a record that was cut short
+    hidden = untold(facts, contract)
+    doubt = gap(facts, contract)
     for key in {**facts.operations, **facts.claims}:
         entry = facts.operations.get(key)
         if not key[1] or (entry is not None and not entry.attempts and not entry.commits):
             if key not in facts.claims:
                 continue  # a mere intent, or a request that nobody can recognise
         looked_at += 1
-        found += _unexpected(facts, key)
+        found += _unexpected(graph, key)
         found += _duplicates(graph, contract, key)
+        doubt = doubt or _whose(graph, key)
         missing = _missing(graph, contract.tool(key[0]), key)
+        if missing and key[0] in hidden:
+            continue  # nobody reads its effects, or nobody can tell them apart
         if missing and not facts.ended:
             waiting = True
         else:
@@ -58,11 +64,23 @@ def _run(evidence: Evidence) -> Finding:
         looked_at=looked_at,
         things="operations",
         nothing="no tool was asked for anything",
-        missing=NO_END if waiting else "",
+        missing=doubt or (NO_END if waiting else ""),
     )
 
 
-def _unexpected(facts: Facts, key: OpKey) -> list[Violation]:
+def _whose(graph: Lineage, key: OpKey) -> str:
+    """Why a repeat is not called one: nobody knows whether it is."""
+    for anomaly in graph.at(key, "duplicate-by-marker"):
+        if not anomaly.legitimate and not anomaly.proven:
+            return (
+                f"{key[0]} was done {anomaly.times} times in the same words and no request names "
+                "its task; give the tool identity_fields, or pass the task's id along"
+            )
+    return ""
+
+
+def _unexpected(graph: Lineage, key: OpKey) -> list[Violation]:
+    orphans = {index for anomaly in graph.at(key, "orphan-effect") for index in anomaly.ops}
     return [
         Violation(
             check=ID,
@@ -72,8 +90,8 @@ def _unexpected(facts: Facts, key: OpKey) -> list[Violation]:
             witness=(effect.commits[0].index,),
             tool=key[0],
         )
-        for effect in facts.effects.get(key, ())
-        if effect.call is None
+        for effect in graph.facts.effects.get(key, ())
+        if effect.call is None and effect.commits[0].index in orphans
     ]
 
 
@@ -90,7 +108,7 @@ def _duplicates(graph: Lineage, contract: Contract, key: OpKey) -> list[Violatio
             anomaly=anomaly.detail,
         )
         for anomaly in graph.at(key, "duplicate-by-marker")
-        if not anomaly.legitimate
+        if not anomaly.legitimate and anomaly.proven
     ]
 
 

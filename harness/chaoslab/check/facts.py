@@ -16,13 +16,14 @@ more than one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from chaoslab.check.attribution import requests_of
 from chaoslab.check.tokens import Sighting, scan
-from chaoslab.contract import ToolContract
+from chaoslab.contract import Contract, ToolContract
 from chaoslab.history import Op, Operation, View, tool_of
 
 if TYPE_CHECKING:
@@ -108,11 +109,20 @@ def claims_of(outcome: Op, /) -> list[Claimed]:
 
 
 class Facts:
-    """The joined view of one history. Everything is built on first use."""
+    """The joined view of one history. Everything is built on first use.
 
-    def __init__(self, view: View) -> None:
+    The contract tells for which tools effects are read from a source of the team's own.
+    `recorded`: the history is of real processes, so not all that the agent does is in it.
+    """
+
+    def __init__(
+        self, view: View, contract: Contract | None = None, /, *, recorded: bool = False
+    ) -> None:
         self.view = view
+        self.contract = Contract() if contract is None else contract
+        self.recorded = recorded
         self.graph: Lineage | None = None  # kept here by `graph.lineage`, for all checks
+        self.hidden: tuple[Contract, tuple[str, ...]] | None = None  # and by `observed.unseen`
 
     @property
     def operations(self) -> Mapping[OpKey, Operation]:
@@ -159,6 +169,11 @@ class Facts:
         return any(self.view.named(f) for f in _ENDS)
 
     @cached_property
+    def anybodys(self) -> bool:
+        """Whether a request of a real process that names no task may be for any of several."""
+        return self.recorded and len(self.tasks) > 1
+
+    @cached_property
     def _calls(self) -> Mapping[str, list[Op]]:
         found: dict[str, list[Op]] = {}
         for op in self.view.ops:
@@ -170,8 +185,45 @@ class Facts:
         """Everything that a task asked for, at any port."""
         return self._calls.get(task, ())
 
+    @cached_property
+    def late(self) -> Mapping[int, Op]:
+        """By number the commits that were only read afterwards, out of a source of the team's
+        own, which does not tell whose they are."""
+        return {
+            op.index: op
+            for op in self.tool_commits
+            if op.call < 0
+            and not op.process
+            and (self.recorded or self.contract.tool(op.f[6:]).effects is not None)
+        }
+
+    @cached_property
+    def _asked_late(self) -> Mapping[int, Op]:
+        names = {op.f[6:] for op in self.late.values()}
+        unnamed = {name for name in names if not self.contract.tool(name).identity_fields}
+        return requests_of(self.view, self.late.values(), unnamed=unnamed)
+
+    def since(self, commit: Op, /) -> int:
+        """The entry from which on a commit may have stood: itself, or its request where it was
+        only read afterwards."""
+        asked = self._asked_late.get(commit.index)
+        return commit.index if asked is None else asked.index
+
+    def commits_of(self, request: Op, /) -> Sequence[Op]:
+        """The changes of ledgers that count as those of a request."""
+        return (*self.view.commits(request.index), *self._late_by_call.get(request.index, ()))
+
+    @cached_property
+    def _late_by_call(self) -> Mapping[int, list[Op]]:
+        found: dict[int, list[Op]] = {}
+        for index, asked in self._asked_late.items():
+            found.setdefault(asked.index, []).append(self.view[index])
+        return found
+
     def invoke_of(self, op: Op, /) -> Op | None:
-        """The invoke that an entry belongs to, where there really is one."""
+        """The invoke that an entry belongs to, or counts as one of, where there really is one."""
+        if op.call < 0 and op.type == "commit":
+            return self._asked_late.get(op.index)
         if 0 <= op.call < len(self.view):
             found = self.view[op.call]
             if found.type == "invoke":
@@ -243,6 +295,7 @@ class Facts:
         """The effects of every operation in the order of the ledger, undone ones included."""
         found: dict[OpKey, list[Effect]] = {}
         by_ref: dict[str, Effect] = {}
+        known: dict[tuple[str, str, str], Effect] = {}  # services of their own count for themselves
         for op in self.tool_commits:
             tool = op.f[6:]
             undoes = op.get("compensates")
@@ -254,21 +307,24 @@ class Facts:
                 if undone.tool == tool:
                     continue  # the tool undoes its own effect: that is no effect of its own
             ref = str(op.get("ref") or f"#{op.index}")
-            same = by_ref.get(ref)
-            if same is not None and (same.tool, same.marker) == (tool, op.marker):
+            call = self.invoke_of(op)
+            marker = call.marker if op.call < 0 and call is not None else op.marker
+            same = known.get((tool, marker, ref))
+            if same is not None:
                 same.commits.append(op)
                 continue
             effect = Effect(
                 tool=tool,
-                marker=op.marker,
+                marker=marker,
                 ref=ref,
                 commits=[op],
-                call=self.invoke_of(op),
+                call=call,
                 task=self.task_of(tool, op),
                 undoes=undone.ref if undone is not None else "",
             )
             by_ref.setdefault(ref, effect)
-            found.setdefault((tool, op.marker), []).append(effect)
+            known[tool, marker, ref] = effect
+            found.setdefault((tool, marker), []).append(effect)
         return found
 
     @cached_property
@@ -388,17 +444,24 @@ def recognisable(op: Op, /) -> bool:
     return bool(op.marker) and (op.f.startswith("tools.") or op.key is not None)
 
 
-def standing_for(effects: Sequence[Effect], outcome: Op, /) -> list[Effect]:
-    """The effects that make a claim true.
+def standing_for(
+    effects: Sequence[Effect], outcome: Op, /, *, late: Collection[int] = ()
+) -> list[Effect]:
+    """The effects that make a claim true. `late`: see `Facts.late`.
 
     A compensation that another task asked for after the outcome does not make the claim a lie:
-    booking today and cancelling tomorrow is ordinary work.
+    booking today and cancelling tomorrow is ordinary work. Of one that was only read afterwards
+    nobody knows when it happened.
     """
     return [
         e
         for e in effects
         if e.undone_by is None
-        or (e.undone_by.index > outcome.index and e.undone_task not in ("", outcome.task))
+        or (
+            e.undone_by.index > outcome.index
+            and e.undone_task != outcome.task
+            and (e.undone_task or e.undone_by.index in late)
+        )
     ]
 
 

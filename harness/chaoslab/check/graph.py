@@ -49,6 +49,7 @@ from chaoslab.check.anomalies import (
 )
 from chaoslab.check.drawing import draw
 from chaoslab.check.facts import Claimed, Effect, Facts, OpKey
+from chaoslab.check.observed import unseen
 from chaoslab.check.replies import of_replies, of_reply
 from chaoslab.contract import Contract
 from chaoslab.core.jsons import Json
@@ -139,7 +140,7 @@ class Lineage:
     def anomalies(self) -> tuple[Anomaly, ...]:
         """Every anomaly: orphans, then by action, then what spans actions, then by reply."""
         facts, contract = self.facts, self.contract
-        found = orphans(facts)
+        found = orphans(facts, contract)
         by_key: dict[tuple[str, str], list[Op]] = {}
         for key in facts.operations:
             tool = contract.tool(key[0])
@@ -253,7 +254,7 @@ class Lineage:
         )
 
     def _world(self, tool: str, invoke: Op, repeat: Op | None) -> tuple[World, int]:
-        commits = [c for c in self.facts.view.commits(invoke.index) if c.f.startswith("tools.")]
+        commits = [c for c in self.facts.commits_of(invoke) if c.f.startswith("tools.")]
         if commits:
             return "happened", commits[0].index
         if repeat is not None:
@@ -261,8 +262,14 @@ class Lineage:
         answer = self.facts.view.completion(invoke.index)
         if answer is not None and answer.type == "fail":
             return "did-not-happen", answer.index
+        if tool in self._unseen:
+            return "undecided", -1
         last = self._last_readings.get(tool, self._last_readings.get("", -1))
         return ("undecided", -1) if last < 0 else ("did-not-happen", last)
+
+    @cached_property
+    def _unseen(self) -> frozenset[str]:
+        return frozenset(unseen(self.facts, self.contract))
 
     @cached_property
     def _last_readings(self) -> Mapping[str, int]:
@@ -315,10 +322,11 @@ class Lineage:
     def remembered(self) -> Mapping[str, Op]:
         """By reference the memory commit that first keeps it: see `Row`."""
         first: dict[str, int] = {}
-        for effects in self.facts.effects.values():
+        facts = self.facts
+        for effects in facts.effects.values():
             for effect in effects:
                 if effect.commits[0].get("ref"):
-                    first.setdefault(effect.ref, effect.commits[0].index)
+                    first.setdefault(effect.ref, facts.since(effect.commits[0]))
         waiting = sorted(first, key=lambda ref: -first[ref])
         missing: set[str] = set()
         found: dict[str, Op] = {}

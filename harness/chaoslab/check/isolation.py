@@ -57,13 +57,28 @@ def _sessions(evidence: Evidence) -> Finding:
             guest = _left_in_guest(facts, op, owner)
             found.append(_crossed(guest or (origin.get(token),), op, token, owner, bool(guest)))
         _hold(sighting, held)
+    nothing = "no session carries a canary"
+    if looked_at and not _says_whose(facts):
+        looked_at, nothing = 0, "nothing that the agent sent is known to be for a session"
     return conclude(
         SESSIONS_ID,
         found,
         looked_at=looked_at,
         things="entries with a canary",
-        nothing="no session carries a canary",
+        nothing=nothing,
     )
+
+
+def _says_whose(facts: Facts) -> bool:
+    """Whether the agent put out anything at all of which the session is known. Of a real process
+    a bare outcome, made up by the lab from an exit code or a row, is no word of its own."""
+    for op in facts.view.ops:
+        if op.session and op.type in ("invoke", "commit"):
+            return True
+        if op.session and op.type == "event" and _sent(op):
+            if not facts.recorded or op.f != "task.outcome" or op.get("answer") is not None:
+                return True
+    return False
 
 
 def _sent(op: Op) -> bool:

@@ -44,6 +44,9 @@ def _attempts(evidence: Evidence) -> Finding:
                 export = str(op.get("export", "")) if op.f.startswith("wasm.") else ""
                 row = (facts.task_of(key[0], op), *key, export)
                 counts.setdefault(row, []).append(op)
+    most = {
+        row: limit * (len(facts.tasks) if facts.anybodys and not row[0] else 1) for row in counts
+    }
     found = [
         Violation(
             check=ATTEMPTS_ID,
@@ -51,18 +54,24 @@ def _attempts(evidence: Evidence) -> Finding:
             subject=f"{tool} {marker}",
             explanation=f"{task or 'the agent'} asked for {tool} {marker} {len(tries)} times; "
             f"at most {limit} was promised",
-            witness=indexes(op.index for op in tries[: limit + 1]),
+            witness=indexes(op.index for op in tries[: most[row] + 1]),
             tool=tool,
         )
-        for (task, tool, marker, _), tries in counts.items()
-        if len(tries) > limit
+        for row, tries in counts.items()
+        if len(tries) > most[row]
+        for task, tool, marker, _ in (row,)
     ]
+    # A request that names no task may be any task's, and each task has its own number of tries.
+    unsure = [row for row, tries in counts.items() if limit < len(tries) <= most[row]]
     return conclude(
         ATTEMPTS_ID,
         found,
         looked_at=len(counts),
         things="operations",
         nothing="no tool was asked for anything",
+        missing=f"for which task {unsure[0][1]} {unsure[0][2]} was asked for is not on record"
+        if unsure
+        else "",
     )
 
 
@@ -131,6 +140,7 @@ def _recovery(evidence: Evidence) -> Finding:
     if limit is None:
         return _no_limit(RECOVERY_ID, "recovery_ms_max")
     worst, strikes, looked_at, missing = _worst_recovery(evidence.facts)
+    clock = "of wall time " if evidence.recorded else ""
     found = []
     if worst is not None and worst[0] > limit:
         took_ms, strike, outcome = worst
@@ -139,8 +149,8 @@ def _recovery(evidence: Evidence) -> Finding:
                 check=RECOVERY_ID,
                 code="too-slow",
                 subject=outcome.task,
-                explanation=f"{outcome.task} had its outcome {took_ms} ms after the strike; at "
-                f"most {limit} ms was promised",
+                explanation=f"{outcome.task} had its outcome {took_ms} ms {clock}after the strike; "
+                f"at most {limit} ms was promised",
                 witness=indexes(strike.index, outcome.index),
                 anomaly=str(strike.get("kind") or strike.f),
             )

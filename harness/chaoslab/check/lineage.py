@@ -19,6 +19,7 @@ from chaoslab.check.anomalies import Anomaly
 from chaoslab.check.facts import NO_END, Facts
 from chaoslab.check.graph import lineage
 from chaoslab.check.model import Check, Evidence, Finding, Violation, conclude
+from chaoslab.check.observed import gap
 from chaoslab.history import View
 
 ID = "lineage.complete"
@@ -37,7 +38,8 @@ def _run(evidence: Evidence) -> Finding:
         looked_at=len(facts.tool_commits) + intents,
         things="effects and intents",
         nothing="there were no effects, and no intents were reported",
-        missing="" if all(anomaly.proven for anomaly in dangling) else NO_END,
+        missing=gap(facts, evidence.contract)
+        or ("" if all(anomaly.proven for anomaly in dangling) else NO_END),
     )
 
 

@@ -23,7 +23,7 @@ from chaoslab.core.jsons import digest
 from chaoslab.history import View
 
 Verdict = Literal["valid", "invalid", "unknown", "not-applicable"]
-Where = Literal["fault", "control"]
+Where = str  # "fault", "control", or "repeat-1" and so on
 
 # What an execution has to offer before a check can say anything.
 Capability = Literal[
@@ -51,6 +51,8 @@ class Evidence:
 
     `limits` are the numbers in force (contract over scenario over default); `control` is the
     fault-free execution of the same workload, `repeats` are executions of the same choices.
+    `recorded`: these are histories of real processes on the wall clock, recorded and not
+    deterministic, in which not everything shows that the agent does.
     """
 
     history: View
@@ -58,6 +60,7 @@ class Evidence:
     limits: Limits
     control: View | None = None
     repeats: tuple[View, ...] = ()
+    recorded: bool = False
     # Joined views, one per history, shared by all checks; no part of the evidence itself.
     _facts: dict[int, Facts] = field(
         default_factory=dict, init=False, repr=False, compare=False, hash=False
@@ -72,7 +75,7 @@ class Evidence:
         """The joined view of the history, of the control or of a repeat."""
         found = self._facts.get(id(view))
         if found is None:
-            found = self._facts[id(view)] = Facts(view)
+            found = self._facts[id(view)] = Facts(view, self.contract, recorded=self.recorded)
         return found
 
 

@@ -18,10 +18,13 @@ Claims are optional. An agent that never claims anything is judged by its status
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from chaoslab.check.anomalies import Anomaly
 from chaoslab.check.facts import NO_END, Facts, TaskFacts, claims_of
 from chaoslab.check.graph import lineage
 from chaoslab.check.model import Check, Evidence, Finding, Violation, conclude, indexes
+from chaoslab.check.observed import gap, untold
 from chaoslab.check.replies import is_wrong_ref
 from chaoslab.history import Op, View, tool_of
 
@@ -41,10 +44,13 @@ def _run(evidence: Evidence) -> Finding:
     found: list[Violation] = []
     looked_at = 0
     waiting = False
+    hidden = untold(facts, evidence.contract)
+    doubtful: set[str] = set()  # tools of which somebody said something that no ledger shows
     for task in facts.tasks.values():
         for late in task.others:
             if late.f == "task.outcome" and late.get("status") == "completed":
-                found += _contradicting(facts, task, late)
+                doubtful |= {claim.tool for claim in claims_of(late)} & hidden
+                found += _contradicting(facts, task, late, hidden)
         if task.outcome is None:
             continue
         looked_at += 1
@@ -54,14 +60,28 @@ def _run(evidence: Evidence) -> Finding:
         waiting = waiting or not all(a.proven for a in wrong)
         if task.status == "uncertain":
             found += _uncertain(facts, task, task.outcome)
+        if hidden:
+            doubtful |= _spoken_of(facts, task, task.outcome) & hidden
+    if looked_at:
+        # A request that names no task may be any task's.
+        doubtful |= {tool_of(op) for op in facts.requests if not op.task} & hidden
     return conclude(
         ID,
         found,
         looked_at=looked_at,
         things="outcomes",
         nothing="no task has an outcome",
-        missing=NO_END if waiting else "",
+        missing=gap(facts, evidence.contract, among=doubtful) or (NO_END if waiting else ""),
     )
+
+
+def _spoken_of(facts: Facts, task: TaskFacts, outcome: Op) -> set[str]:
+    """The tools that an outcome says something about: those it claims, and, where it says that
+    all went well or that it failed, those that it asked for something."""
+    found = {claim.tool for claim in claims_of(outcome)}
+    if task.status in ("completed", "failed"):
+        found |= {tool_of(op) for op in facts.calls_of(task.id)}
+    return found
 
 
 def _violation(view: View, anomaly: Anomaly) -> Violation:
@@ -98,6 +118,8 @@ def _uncertain(facts: Facts, task: TaskFacts, outcome: Op) -> list[Violation]:
     death = facts.deaths.get(task.submits[0].process)
     if death is not None and death.index < outcome.index:
         return []
+    if facts.recorded and not _all_seen(facts, task, outcome):
+        return []
     calls = facts.calls_of(task.id)
     keys = {(tool_of(op), op.marker) for op in calls} & facts.operations.keys()
     tries = [op for key in sorted(keys) for op in facts.operations[key].attempts]
@@ -121,10 +143,28 @@ def _uncertain(facts: Facts, task: TaskFacts, outcome: Op) -> list[Violation]:
     ]
 
 
-def _contradicting(facts: Facts, task: TaskFacts, late: Op) -> list[Violation]:
+def _all_seen(facts: Facts, task: TaskFacts, outcome: Op) -> bool:
+    """Whether a real agent's doubt could come from nothing but what is on record: of this task
+    there is something, nothing died, and no call that may be its own is in doubt."""
+    if not any(tool_of(op) for op in facts.calls_of(task.id)):
+        return False
+    if any(death.index < outcome.index for death in facts.deaths.values()):
+        return False
+    for op in facts.requests:
+        answer = facts.view.completion(op.index)
+        if op.index < outcome.index and not op.task and (answer is None or answer.type == "info"):
+            return False
+    return True
+
+
+def _contradicting(
+    facts: Facts, task: TaskFacts, late: Op, hidden: Collection[str]
+) -> list[Violation]:
     if not facts.ended:
         return []
     for claim in claims_of(late):
+        if claim.tool in hidden:
+            continue
         effects = facts.effects_for((claim.tool, claim.marker))
         if effects and (claim.ref is None or any(e.ref == claim.ref for e in effects)):
             continue

@@ -20,16 +20,21 @@ failed within their limits, or quarantined as reported, whose actions stand at m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
 
-from chaoslab.check.facts import Facts, OpKey, TaskFacts, requests_behind
-from chaoslab.check.model import Check, Evidence, Finding, Violation, conclude, indexes
+from chaoslab.check.facts import NO_END, Facts, OpKey, TaskFacts
+from chaoslab.check.model import Check, Evidence, Finding, Violation, conclude, indexes, plural
+from chaoslab.check.observed import gap
+from chaoslab.check.repeats import counts_of, unlike
 from chaoslab.contract import Contract, Limits
 from chaoslab.core.jsons import Json
 from chaoslab.history import View
 
 CONVERGES_ID = "recovery.converges"
 DETERMINISTIC_ID = "recovery.deterministic"
+# On the wall clock two executions may agree by chance.
+REPEATS_MIN: Final = 3
 
 _SHOWN_MAX = 3
 _WHAT = {
@@ -39,24 +44,12 @@ _WHAT = {
 }
 
 
-def counts_of(facts: Facts, contract: Contract, /) -> dict[OpKey, int]:
-    """How often each action stands at the end. Compensations and what they undid are no goal."""
-    return {
-        key: len(
-            requests_behind(
-                [e for e in effects if e.stands and not e.undoes], contract.tool(key[0])
-            )
-        )
-        for key, effects in facts.effects.items()
-    }
-
-
 def goal(view: View, contract: Contract, /) -> dict[str, Json]:
     """The goal of an execution as JSON: `{"effects": {tool: {marker: n}}, "tasks": {id: status}}`.
 
     Actions that stand nowhere are left out, so undone and never done are the same.
     """
-    facts = Facts(view)
+    facts = Facts(view, contract)
     effects: dict[str, dict[str, Json]] = {}
     for (tool, marker), count in counts_of(facts, contract).items():
         if count:
@@ -77,6 +70,7 @@ def _converges(evidence: Evidence) -> Finding:
         looked_at=len(there.tasks) + len(there.effects),
         things="tasks and actions",
         nothing="the fault-free execution did nothing",
+        missing=gap(here, evidence.contract) or gap(there, evidence.contract),
     )
 
 
@@ -198,10 +192,15 @@ def _diverged(
 def _deterministic(evidence: Evidence) -> Finding:
     if not evidence.repeats:
         return conclude(DETERMINISTIC_ID, [], looked_at=0, missing="the execution was not repeated")
-    first = evidence.facts
+    first, again = evidence.facts, [evidence.facts_of(view) for view in evidence.repeats]
     found: dict[tuple[str, str], Violation] = {}
-    for number, view in enumerate(evidence.repeats, 2):
-        for row, one, two in _differences(first, evidence.facts_of(view)):
+    for number, other in enumerate(again, 2):
+        differences = (
+            unlike(evidence.contract, first, other)
+            if evidence.recorded
+            else _differences(first, other)
+        )
+        for row, one, two in differences:
             what, tool, name = row
             found.setdefault(
                 (what, tool),
@@ -211,8 +210,8 @@ def _deterministic(evidence: Evidence) -> Finding:
                     subject=f"{tool} {name}".strip(),
                     explanation=f"{_WHAT[what]} {tool + ' ' if tool else ''}{name} differ: "
                     f"{_listed(one)} in execution 1, {_listed(two)} in execution {number}, with "
-                    "the same choices",
-                    witness=_places(first, row, evidence.facts_of(view)),
+                    f"the same {'faults' if evidence.recorded else 'choices'}",
+                    witness=_places(first, row, other),
                     tool=tool,
                     anomaly=what,
                 ),
@@ -223,7 +222,22 @@ def _deterministic(evidence: Evidence) -> Finding:
         looked_at=len(first.operations) + len(first.tasks),
         things=f"actions and tasks over {len(evidence.repeats) + 1} executions",
         nothing="there was nothing to compare",
+        missing=_too_few(evidence, again),
     )
+
+
+def _too_few(evidence: Evidence, again: Sequence[Facts]) -> str:
+    """Why repetitions do not prove that recovery is deterministic; "" where they do."""
+    if not evidence.recorded:
+        return ""
+    if len(again) < REPEATS_MIN:
+        return (
+            f"recorded on real processes and repeated {plural(len(again), 'time')}; "
+            f"{REPEATS_MIN} repetitions are needed to call it deterministic"
+        )
+    if not all(facts.ended for facts in (evidence.facts, *again)):
+        return NO_END
+    return next((w for f in (evidence.facts, *again) if (w := gap(f, evidence.contract))), "")
 
 
 _Row = tuple[str, str, str]  # what, tool, marker or task

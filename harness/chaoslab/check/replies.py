@@ -17,7 +17,9 @@ from typing import Final
 
 from chaoslab.check.anomalies import Anomaly, shown_by
 from chaoslab.check.facts import Claimed, Effect, Facts, TaskFacts, claims_of, standing_for
+from chaoslab.check.observed import untold
 from chaoslab.contract import Contract
+from chaoslab.core.jsons import canonical
 from chaoslab.history import Op
 
 _WRONG: Final = "wrong-ref"
@@ -41,9 +43,9 @@ def of_reply(
     outcome = task.outcome
     assert outcome is not None
     claims = claims_of(outcome)
-    found = [a for claim in claims for a in _claim(facts, task, claim)]
+    found = [a for claim in claims for a in _claim(facts, contract, task, claim)]
     if task.status in ("completed", "failed") and claims:
-        found += _left_out(contract, task, outcome, claims, done)
+        found += _left_out(facts, contract, task, outcome, claims, done)
     elif task.status == "failed":
         found += _denied(facts, contract, task, outcome, done)
     return found
@@ -54,14 +56,16 @@ def is_wrong_ref(anomaly: Anomaly, /) -> bool:
     return anomaly.detail in (_WRONG, _WRONG_UNDONE)
 
 
-def _claim(facts: Facts, task: TaskFacts, claim: Claimed) -> list[Anomaly]:
+def _claim(facts: Facts, contract: Contract, task: TaskFacts, claim: Claimed) -> list[Anomaly]:
     effects = facts.effects_for((claim.tool, claim.marker))
-    standing = standing_for(effects, claim.outcome)
+    standing = standing_for(effects, claim.outcome, late=facts.late)
     shown: list[Op | None]
+    if not effects and claim.tool in untold(facts, contract):
+        return []  # there is no ledger to hold against it
     if not standing:
         shown = [e.undone_by for e in effects if e.undone_by is not None]
         detail = "undone" if shown else ""
-    elif claim.ref is None or any(e.ref == claim.ref for e in standing):
+    elif _named(facts, claim, standing):
         return []
     else:
         shown = [standing[-1].commits[0]]
@@ -81,22 +85,51 @@ def _claim(facts: Facts, task: TaskFacts, claim: Claimed) -> list[Anomaly]:
     ]
 
 
-def _knowable(done: Sequence[Effect], outcome: Op) -> list[Effect]:
+def _named(facts: Facts, claim: Claimed, standing: Sequence[Effect]) -> bool:
+    """Whether a claim names a standing effect, or none, or had no way to name one."""
+    return (
+        claim.ref is None
+        or any(e.ref == claim.ref for e in standing)
+        or not any(_was_told(facts, claim, e) for e in standing)
+    )
+
+
+def _was_told(facts: Facts, claim: Claimed, effect: Effect) -> bool:
+    """Whether the agent can know an effect by the reference that the ledger has. What is read out
+    of a team's own table may be a number that the service never tells anybody."""
+    if effect.commits[0].index not in facts.late:
+        return True
+    entry = facts.operations.get((claim.tool, claim.marker))
+    answers = [facts.view.completion(op.index) for op in entry.attempts] if entry else []
+    return any(a is not None and effect.ref in canonical(a.value) for a in answers)
+
+
+def _knowable(facts: Facts, done: Sequence[Effect], outcome: Op) -> list[Effect]:
     """The standing effects that whoever reported could have known of: all but those that the
-    request of *another* process brought about after the report."""
+    request of *another* process brought about after the report. One that was only read afterwards
+    may have come about then, unless its request was answered before."""
     return [
         e
         for e in done
         if e.stands
         and (
-            e.commits[0].index < outcome.index
+            _told_of(facts, e) < outcome.index
             or e.call is None
             or e.call.process == outcome.process
         )
     ]
 
 
+def _told_of(facts: Facts, effect: Effect) -> int:
+    first = effect.commits[0]
+    if effect.call is None or first.index not in facts.late:
+        return first.index
+    answer = facts.view.completion(effect.call.index)
+    return answer.index if answer is not None and answer.type == "ok" else first.index
+
+
 def _left_out(
+    facts: Facts,
     contract: Contract,
     task: TaskFacts,
     outcome: Op,
@@ -105,7 +138,7 @@ def _left_out(
 ) -> list[Anomaly]:
     listed = {(c.tool, c.marker) for c in claims}
     found = []
-    for effect in _knowable(done, outcome):
+    for effect in _knowable(facts, done, outcome):
         call = effect.call
         names = {(effect.tool, effect.marker)}
         if call is not None and call.f.startswith("wasm."):
@@ -120,7 +153,7 @@ def _left_out(
 def _denied(
     facts: Facts, contract: Contract, task: TaskFacts, outcome: Op, done: Sequence[Effect]
 ) -> list[Anomaly]:
-    standing = _knowable(done, outcome)
+    standing = _knowable(facts, done, outcome)
     if not standing or (not facts.claims and _failed_elsewhere(facts, task, standing)):
         return []
     answered = any(_last_answer(facts, e) == "ok" for e in standing)
@@ -151,8 +184,10 @@ def _failed_elsewhere(facts: Facts, task: TaskFacts, standing: list[Effect]) -> 
     """
     if any(_last_answer(facts, e) != "ok" for e in standing):
         return False
+    if facts.recorded:
+        return True  # what failed may be the agent's own store, or anything else that is not seen
     keys = {(e.tool, e.marker) for e in standing}
-    first = min(e.commits[0].index for e in standing)
+    first = min(facts.since(e.commits[0]) for e in standing)
     for op in facts.calls_of(task.id):
         answer = facts.view.completion(op.index)
         if op.index > first and (answer is None or answer.type != "ok"):

@@ -10,8 +10,10 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from chaoslab.backends.live import check_packages
 from chaoslab.check import CHECK_IDS, TITLES
 from chaoslab.check import explain as explained
+from chaoslab.cli.init import doctor_agent
 from chaoslab.cli.probes import probes
 from chaoslab.cli.progress import progress, steps
 from chaoslab.core.errors import UsageError
@@ -25,6 +27,7 @@ from chaoslab.run.model import RunSpec, run_json
 from chaoslab.run.perform import difference, perform
 from chaoslab.run.rebuild import spec_of
 from chaoslab.run.select import (
+    REFERENCE,
     check_modules,
     contract_notes,
     known_scenarios,
@@ -33,24 +36,36 @@ from chaoslab.run.select import (
 )
 from chaoslab.run.selftest import selftest as judge_checks
 from chaoslab.run.store import Campaign, read_run
+from chaoslab.run.team import has_agent, is_team_file
 from chaoslab.run.workers import Workers
 from chaoslab.scenario import load_scenario
 
 DEMO_AGENT = "fixtures/agents/double_charge.py:make_agent"
 DEMO_SCENARIO = "matrix/timeout-after-commit"
+OWN = "chaoslab.toml"
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """`chaoslab run`."""
     files = scenario_files(arguments.scenarios or ["matrix"])
-    specs = specs_for(files, arguments.agent, contract=arguments.contract, seeds=arguments.seed)
+    agent = arguments.agent or (OWN if has_agent(Path(OWN)) else REFERENCE)
+    specs = specs_for(
+        files,
+        agent,
+        contract=arguments.contract,
+        seeds=arguments.seed,
+        backend=arguments.backend,
+        repeats=arguments.repeats,
+    )
+    if any(spec.target is not None for spec in specs):
+        check_packages()
     subjects = tuple(specs)
     if arguments.planted:
         specs += planted_specs([s.scenario.id for s in specs])
     reports: Path = arguments.reports
     workers = Workers(watchdog_ms=arguments.watchdog * 1000, in_process=arguments.in_process)
     try:
-        offers = workers.try_loading(arguments.agent)
+        offers = frozenset({"recover"}) if is_team_file(agent) else workers.try_loading(agent)
         if subjects:
             workers.try_rules(subjects[0].contract)
         check_modules(specs)
@@ -213,6 +228,8 @@ def explain(arguments: argparse.Namespace, console: Console) -> int:
 
 def doctor(arguments: argparse.Namespace, console: Console) -> int:
     """`chaoslab doctor`."""
+    if arguments.agent is not None:
+        return doctor_agent(arguments, console)
     ok = True
     for probe in probes():
         mark = "ok     " if probe.works else ("MISSING" if probe.needed else "absent ")

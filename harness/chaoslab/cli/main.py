@@ -17,8 +17,8 @@ from rich.console import Console
 
 from chaoslab import __version__
 from chaoslab.cli import commands
+from chaoslab.cli.init import init
 from chaoslab.core.errors import ChaosError
-from chaoslab.run.select import REFERENCE
 
 _PLAIN_WIDTH = 140
 
@@ -103,7 +103,12 @@ def _parser() -> argparse.ArgumentParser:
         "check", help="a check, such as effects.delivery, or a code, such as key-changed"
     )
     explain.set_defaults(command=commands.explain)
-    doctor = verbs.add_parser("doctor", help="what works on this machine, and why not")
+    _init(verbs.add_parser("init", help="write a first chaoslab.toml for an agent of your own"))
+    doctor = verbs.add_parser(
+        "doctor", help="what works on this machine; or what an agent offers, and what to add"
+    )
+    doctor.add_argument("--agent", help="file.py:factory, module:factory, or a .toml with [agent]")
+    doctor.add_argument("--contract", help="a contract; default: beside the agent, else here")
     doctor.set_defaults(command=commands.doctor)
     return parser
 
@@ -118,7 +123,23 @@ def _run(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         help="a .toml file, a folder, a family or family/name; default: matrix",
     )
-    parser.add_argument("--agent", default=REFERENCE, help="file.py:factory or module:factory")
+    parser.add_argument(
+        "--agent",
+        help="file.py:factory, module:factory, or a .toml with [agent]; default: "
+        "./chaoslab.toml if it has one, else the reference agent",
+    )
+    parser.add_argument(
+        "--backend",
+        choices=("sim", "process"),
+        default="",
+        help="the simulator, or real processes (default: what the agent needs)",
+    )
+    parser.add_argument(
+        "--repeats",
+        type=_jobs,
+        default=3,
+        help="on real processes: how often the faults are repeated (default: 3)",
+    )
     parser.add_argument("--contract", help="a contract; default: beside the agent, else here")
     parser.add_argument(
         "--seed", type=_seed, action="append", default=[], help="may be given several times"
@@ -132,6 +153,26 @@ def _run(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--in-process", action="store_true", help=_IN_PROCESS)
     parser.set_defaults(command=commands.run)
+
+
+def _init(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--command", dest="command_line", help="how the agent is started")
+    parser.add_argument(
+        "--submit", default="run", help="run, queue, stdin, or the URL to which tasks are posted"
+    )
+    parser.add_argument(
+        "--service",
+        action="append",
+        default=[],
+        metavar="NAME=URL",
+        help="a service of yours; default: those that variables of the environment name",
+    )
+    parser.add_argument(
+        "--discover", action="store_true", help="run it once without faults, and write what it calls"
+    )
+    parser.add_argument("--python", action="store_true", help="write a new agent in Python instead")
+    parser.add_argument("--force", action="store_true", help="write over what is there")
+    parser.set_defaults(command=init)
 
 
 def _seed(text: str) -> int:

@@ -7,7 +7,7 @@ since a delayed request can still commit after the look-up said no.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +20,9 @@ from chaoslab.contract.rules import (
     invariants_from,
     memory_from,
 )
+from chaoslab.contract.target import Upstream
+from chaoslab.contract.target_rules import services_from, target_from
+from chaoslab.contract.tool_rules import effects_from, key_fits, keys_from, match_from
 from chaoslab.core.errors import ContractError
 from chaoslab.core.tables import Problems, Table, load_toml
 
@@ -50,9 +53,13 @@ def contract_from(
     problems = Problems(file)
     table = Table(raw, problems)
     table.format_is(FORMAT)
+    folder = Path(file).parent
+    services = services_from(table.table("services"), folder)
     contract = Contract(
         name=table.text("name", Path(file).stem),
-        tools={t.name: t for t in _tools(table)},
+        target=target_from(table, services, folder),
+        services=services,
+        tools={t.name: t for t in _tools(table, services, folder)},
         resume=cast(Resume, table.text("resume", "redelivery", among=("self", "redelivery"))),
         fencing=table.boolean("fencing"),
         loss_ms_max=table.maybe_integer("loss_ms_max"),
@@ -62,10 +69,12 @@ def contract_from(
         egress=egress_from(table),
         budgets=budgets_from(table.table("budgets")),
         capacity=capacity_from(table),
-        invariants=invariants_from(table.tables("invariants"), Path(file).parent),
+        invariants=invariants_from(table.tables("invariants"), folder),
         required=table.strings("required"),
         ruleset=table.text("ruleset", RULESETS[-1], among=RULESETS),
     )
+    for key in ("tasks", "error_pattern"):  # of the workload, which stands in the same file
+        table.get(key)
     own = tuple(f"invariant.{one.name}" for one in contract.invariants)
     for name in contract.required:
         if check_ids and name not in check_ids and name not in own:
@@ -88,11 +97,17 @@ def limits_from(table: Table, /) -> Limits:
     return found
 
 
-def _tools(table: Table) -> list[ToolContract]:
+def _tools(table: Table, services: Mapping[str, Upstream], folder: Path) -> list[ToolContract]:
     group = table.table("tools")
-    out = []
+    out: list[ToolContract] = []
     for name in group.raw:
-        tool = tool_from(name, group.table(name))
+        own = group.table(name)
+        match = match_from(own, services)
+        tool = replace(
+            tool_from(name, own, also=("match", "effects")),
+            match=match,
+            effects=effects_from(own, services, folder),
+        )
         if tool.promise == "exactly-once" and not tool.keys:
             group.complain(
                 name,
@@ -102,21 +117,33 @@ def _tools(table: Table) -> list[ToolContract]:
             )
         if tool.compensate and tool.compensate not in group.raw:
             group.complain(name, f"compensate names no tool of this contract: {tool.compensate!r}")
+        if key_fits(match, tool.key_at):
+            own.complain("keys", key_fits(match, tool.key_at))
+        if tool.effects is not None and "match" not in own.raw:
+            own.complain(
+                "effects",
+                "the lab keeps the ledger of a tool that it serves; allowed: only with a match",
+            )
+        twin = [t.name for t in out if match and t.match == match]
+        if twin:
+            own.complain("match", f"is that of tools.{twin[0]}; allowed: one tool a request")
         out.append(tool)
     return out
 
 
-def tool_from(name: str, table: Table, /) -> ToolContract:
-    """One `[tools.NAME]` table."""
+def tool_from(name: str, table: Table, /, *, also: Collection[str] = ()) -> ToolContract:
+    """One `[tools.NAME]` table; `also` are keys of it that somebody else reads."""
     tool = ToolContract(
         name=name,
-        keys=table.boolean("keys"),
-        key_retention_ms=table.integer("key_retention_ms", 86_400_000),
+        **keys_from(table),
         lookup=table.boolean("lookup"),
         compensate=table.text("compensate"),
         identity_fields=table.strings("identity_fields"),
         promise=cast(Promise, table.text("promise", "at-least-once", among=PROMISES)),
         long_running=table.boolean("long_running"),
+        description=table.text("description"),
     )
+    for key in also:
+        table.get(key)
     table.close()
     return tool

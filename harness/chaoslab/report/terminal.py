@@ -15,6 +15,7 @@ from chaoslab.report.words import headline, short_agent, time_words, verdict_wor
 _STYLES = {
     "held": "green",
     "bug found": "green",
+    "not applicable": "dim",
     "broken": "bold red",
     "BUG MISSED": "bold red",
     "unproven": "yellow",
@@ -31,7 +32,7 @@ def table_of(runs: Sequence[Mapping[str, Any]], /) -> Table:
     table.add_column("verdict")
     table.add_column("faults\nplanned/struck", justify="right")
     table.add_column("tries\nat most", justify="right")
-    table.add_column("recovery\n(virtual)", justify="right")
+    table.add_column(f"recovery\n({_clock(runs)})", justify="right")
     table.add_column("entries", justify="right")
     table.add_column("wall time", justify="right")
     for group in _groups(runs):
@@ -51,6 +52,10 @@ def table_of(runs: Sequence[Mapping[str, Any]], /) -> Table:
             f"{sum(r['wall_ms'] for r in group)} ms",
         )
     return table
+
+
+def _clock(runs: Sequence[Mapping[str, Any]]) -> str:
+    return "/".join(sorted({run["recovery_clock"] for run in runs}))
 
 
 def _groups(runs: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
@@ -103,13 +108,14 @@ def reasons(runs: Sequence[Mapping[str, Any]], folder: str, /) -> list[str]:
     out: list[str] = []
     seen: dict[str, int] = {}
     idle: dict[str, list[str]] = {}
+    broken: dict[str, list[str]] = {}
     for run in runs:
         if run["role"] == "negative-control" and run["caught"]:
             continue
         name = f"{run['scenario']}, seed {run['seed']}, {short_agent(run['agent'])}"
         replay = f"chaoslab replay {folder}/{run['id']}"
         if run["broke"]:
-            out.append(f"COULD NOT RUN  {name}\n  {run['broke']}")
+            broken.setdefault(run["broke"], []).append(name)
         if run["caught"] is False and not run["broke"]:
             out.append(
                 f"MISSED  {name}\n  {run['expected_check']} should have found it and did not."
@@ -132,6 +138,9 @@ def reasons(runs: Sequence[Mapping[str, Any]], folder: str, /) -> list[str]:
                 if found["verdict"] == "unknown":
                     why = f"{check}: {found['reason']}"
                     idle.setdefault(why, []).append(f"{run['scenario']} seed {run['seed']}")
+    out[:0] = [f"COULD NOT RUN  {'; '.join(names)}\n  {why}" for why, names in broken.items()]
+    for why, names in _not_applicable(runs).items():
+        out.append(f"NOT APPLICABLE  {', '.join(names)}\n  {why}")
     for why, names in idle.items():
         out.append(f"UNPROVEN  {', '.join(names)}\n  {why}")
     repeated = sum(n - 1 for n in seen.values())
@@ -140,8 +149,18 @@ def reasons(runs: Sequence[Mapping[str, Any]], folder: str, /) -> list[str]:
     return out
 
 
+def _not_applicable(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    out: dict[str, list[str]] = {}
+    for run in runs:
+        if run["not_applicable"]:
+            out.setdefault(run["not_applicable"], []).append(run["scenario"])
+    return out
+
+
 def _violation(violation: Mapping[str, Any], name: str, replay: str) -> str:
     where = ", already without any fault" if violation["where"] == "control" else ""
+    if violation["where"].startswith("repeat"):
+        where = f", in {violation['where']}"
     lines = [f"BROKEN  {violation['check']} ({violation['code']}) in {name}{where}"]
     lines += violation.get("because") or [f"  {violation['explanation']}"]
     lines.append(f"  replay: {replay}")

@@ -9,7 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_WORDS = {"valid": "held", "invalid": "broken", "unknown": "unproven"}
+_WORDS = {
+    "valid": "held",
+    "invalid": "broken",
+    "unknown": "unproven",
+    "not-applicable": "not applicable",
+}
 
 
 def verdict_word(run: Mapping[str, Any], /) -> str:
@@ -35,7 +40,9 @@ def time_words(ms: int | None, /) -> str:
 
 
 def short_agent(reference: str, /) -> str:
-    """`fixtures/agents/x.py:make_agent` as `x`."""
+    """`fixtures/agents/x.py:make_agent` as `x`; a team's file as it is."""
+    if reference.endswith(".toml"):
+        return reference
     return reference.rpartition(":")[0].rpartition("/")[2].removesuffix(".py")
 
 
@@ -69,6 +76,8 @@ def _subjects(runs: Sequence[Mapping[str, Any]]) -> str:
         counts[word] = counts.get(word, 0) + 1
     told = ", ".join(f"{n} {word}" for word, n in counts.items() if n or word in ("held", "broken"))
     text = f"{agents}, contract {contracts}: {len(runs)} runs, {told}."
+    if any(not r["deterministic"] for r in runs):
+        text += " On real processes: recorded, not deterministic."
     if any(c.startswith("none") for c in contracts.split(", ")):
         text += (
             " No contract was found, so only at-least-once and redelivery were asked for;"

@@ -11,11 +11,12 @@ from typing import Any, Literal
 from chaoslab import __version__
 from chaoslab.check.model import Finding, Violation
 from chaoslab.contract import Contract
+from chaoslab.contract.target import Target
 from chaoslab.core.jsons import Json, digest
 from chaoslab.scenario import Scenario, Workload
 
 RunRole = Literal["subject", "negative-control"]
-RunVerdict = Literal["valid", "invalid", "unknown"]
+RunVerdict = Literal["valid", "invalid", "unknown", "not-applicable"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,10 @@ class RunSpec:
     needs nothing else; `sources` are digests of the other files that the run depends on, so that
     resuming never takes an older result for this one. `expected_check` is the
     check that a planted bug must break.
+
+    `target`: the agent as commands on real processes, where the execution with faults is repeated
+    `repeats` times, since it cannot be replayed; None in the simulator. `contract_file` is where
+    the contract stood, against which its paths are read.
     """
 
     scenario: Scenario
@@ -39,11 +44,22 @@ class RunSpec:
     expected_check: str = ""
     choices: Mapping[str, int] | None = None
     sources: tuple[str, ...] = ()
+    target: Target | None = None
+    contract_file: str = ""
+    repeats: int = 3
+
+    @property
+    def backend(self) -> str:
+        """Where its executions happen."""
+        return "sim" if self.target is None else "process"
 
     @property
     def id(self) -> str:
         """The name of the run's folder."""
-        agent = Path(self.agent.rpartition(":")[0]).stem.rpartition(".")[2] or "agent"
+        location = self.agent.rpartition(":")[0]
+        agent = Path(location).stem.rpartition(".")[2] or self.contract.name or "agent"
+        if self.target is not None and location:
+            agent += "-process"
         text = f"{self.scenario.family}-{self.scenario.name}--{agent}--s{self.seed}"
         return re.sub(r"[^A-Za-z0-9_.-]+", "-", text)
 
@@ -52,13 +68,16 @@ class RunSpec:
         """Equal where a run would be the same; the base of `--resume`."""
         parts: list[Json] = [__version__, self.id, self.agent, self.seed, self.role]
         parts += [self.expected_check, self.scenario_text, self.contract_raw, *self.sources]
+        parts += [self.backend, self.repeats if self.target is not None else 0]
         return digest(parts, size=16)
 
 
 @dataclass(slots=True, kw_only=True)
 class RunRecord:
     """What a run showed. `broke`: why no verdict may be read (exit 4). `differs`: the first
-    entry in which the repetition differed (exit 5). `vacuous`: why nothing was proven."""
+    entry in which the repetition differed (exit 5). `vacuous`: why nothing was proven.
+    `not_applicable`: why the scenario means nothing for this agent. `advice`: keys that nobody
+    passed, and which would have been stable."""
 
     spec: RunSpec
     verdict: RunVerdict = "unknown"
@@ -67,6 +86,8 @@ class RunRecord:
     broke: str = ""
     differs: str = ""
     vacuous: str = ""
+    not_applicable: str = ""
+    advice: tuple[Mapping[str, Any], ...] = ()
     faults: Mapping[str, int] = field(
         default_factory=lambda: {"planned": 0, "eligible": 0, "fired": 0}
     )
@@ -110,7 +131,8 @@ def run_json(record: RunRecord, /) -> dict[str, Any]:
         "agent": spec.agent,
         "contract": spec.contract.name,
         "role": spec.role,
-        "backend": "sim",
+        "backend": spec.backend,
+        "deterministic": spec.target is None,
         "seed": spec.seed,
         "verdict": record.verdict,
         "violations": [
@@ -124,7 +146,7 @@ def run_json(record: RunRecord, /) -> dict[str, Any]:
         "ops": record.ops,
         "attempts_max": record.attempts_max,
         "recovery_ms": record.recovery_ms,
-        "recovery_clock": "virtual",
+        "recovery_clock": "virtual" if spec.target is None else "wall",
         "wall_ms": record.wall_ms,
         "digest": record.digest,
         "control_digest": record.control_digest,
@@ -132,6 +154,8 @@ def run_json(record: RunRecord, /) -> dict[str, Any]:
         "differs": record.differs or None,
         "faults_ran": not record.control_violations and not record.broke,
         "vacuous": record.vacuous or None,
+        "not_applicable": record.not_applicable or None,
+        "key_advice": [dict(one) for one in record.advice],
         "required": list(spec.contract.required),
     }
 
@@ -174,7 +198,7 @@ def exit_code(runs: list[dict[str, Any]], /) -> int:
 def unproven(run: Mapping[str, Any], /) -> list[str]:
     """The checks that the contract requires and that this run has not proven. Checks whose
     subject does not occur in the scenario are no gap of this run."""
-    if not run["required"]:
+    if not run["required"] or run["not_applicable"]:
         return []
     if run["vacuous"]:
         return list(run["required"])

@@ -19,6 +19,7 @@ from chaoslab.check.model import Evidence
 from chaoslab.core.clock import monotonic_ms
 from chaoslab.faults import Placed, Site, place
 from chaoslab.history import Stored, View, read
+from chaoslab.run.live import perform_live
 from chaoslab.run.model import RunRecord, RunSpec
 from chaoslab.run.plan import calm, counted, execution_of, limits_in_force, vacuity
 from chaoslab.run.workers import Workers
@@ -39,6 +40,9 @@ def perform(spec: RunSpec, workers: Workers, folder: Path, /) -> RunRecord:
 
 
 def _perform(spec: RunSpec, workers: Workers, folder: Path, record: RunRecord) -> None:
+    if spec.target is not None:
+        perform_live(spec, workers, folder, record)
+        return
     control = _execute(spec, calm(spec.scenario), (), workers, folder / "control.jsonl", "first")
     if not _took(record, control, "the fault-free execution"):
         return

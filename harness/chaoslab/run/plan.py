@@ -46,6 +46,7 @@ def execution_of(spec: RunSpec, scenario: Scenario, placed: tuple[Placed, ...], 
         seed=spec.seed,
         placed=placed,
         choices=choices,
+        target=spec.target,
         ops_max=OPS_BASE + OPS_PER_TASK * scenario.workload.sessions * scenario.workload.tasks,
     )
 

@@ -16,12 +16,14 @@ from typing import Any
 
 import chaoslab
 from chaoslab.adapters import AgentSource
+from chaoslab.backends.live import shim_target
 from chaoslab.check import CHECK_IDS
 from chaoslab.contract import Contract, default_contract
 from chaoslab.contract.loader import contract_from, raw_contract
 from chaoslab.core.errors import ContractError, ScenarioError, UsageError
 from chaoslab.core.resources import data_root, resource_path
 from chaoslab.run.model import RunSpec
+from chaoslab.run.team import is_team_file, load_team, over_tasks
 from chaoslab.scenario import Scenario, Workload, find_workload, load_scenario
 from chaoslab.wasm import load_module
 
@@ -123,6 +125,8 @@ def specs_for(
     *,
     contract: str | None = None,
     seeds: Sequence[int] = (),
+    backend: str = "",
+    repeats: int = 3,
 ) -> list[RunSpec]:
     """One run per scenario and seed. All problems of all files are told at once."""
     specs: list[RunSpec] = []
@@ -133,7 +137,15 @@ def specs_for(
         except ScenarioError as error:
             problems.append(str(error))
             continue
-        specs += specs_of(path, scenario, agent, contract=contract, seeds=seeds)
+        specs += specs_of(
+            path,
+            scenario,
+            agent,
+            contract=contract,
+            seeds=seeds,
+            backend=backend,
+            repeats=repeats,
+        )
     if problems:
         raise ScenarioError("\n".join(problems))
     return _unique(specs)
@@ -161,8 +173,16 @@ def specs_of(
     contract: str | None = None,
     seeds: Sequence[int] = (),
     planted_for: str = "",
+    backend: str = "",
+    repeats: int = 3,
 ) -> list[RunSpec]:
-    """The runs of one scenario, one a seed; `planted_for` is the check that must be broken."""
+    """The runs of one scenario, one a seed; `planted_for` is the check that must be broken.
+
+    An agent that is a team's file runs on real processes, any other does with `backend`
+    "process".
+    """
+    if is_team_file(agent):
+        return _team_specs(path, scenario, agent, seeds=seeds, repeats=repeats)
     workload = find_workload(scenario.workload.use)
     found, raw = find_contract(agent, contract, workload)
     expected = planted_for or ("" if scenario.expect == "valid" else scenario.expect)
@@ -178,8 +198,33 @@ def specs_of(
             role="negative-control" if planted_for else "subject",
             expected_check=expected,
             sources=_sources(agent, scenario, found),
+            target=shim_target(agent) if backend == "process" else None,
+            repeats=repeats,
         )
         for seed in (seeds or scenario.schedule.seeds)
+    ]
+
+
+def _team_specs(
+    path: Path, scenario: Scenario, agent: str, *, seeds: Sequence[int], repeats: int
+) -> list[RunSpec]:
+    team = load_team(agent)
+    folder = Path(agent).resolve().parent
+    return [
+        RunSpec(
+            scenario=over_tasks(scenario, team),
+            scenario_text=path.read_text(encoding="utf-8"),
+            workload=team.workload,
+            agent=agent,
+            contract=team.contract,
+            contract_raw=team.raw,
+            contract_file=str(Path(agent).resolve()),
+            seed=seed,
+            sources=(_tree_digest(Path(chaoslab.__file__).parent), _tree_digest(folder)),
+            target=team.target,
+            repeats=repeats,
+        )
+        for seed in (seeds or scenario.schedule.seeds[:1])
     ]
 
 

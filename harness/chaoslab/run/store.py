@@ -75,6 +75,7 @@ class Campaign:
             "format": FORMAT,
             "fingerprint": record.spec.fingerprint,
             "contract": record.spec.contract_raw,
+            "contract_file": record.spec.contract_file or None,
             "run": entry,
             "notes": list(record.notes),
         }

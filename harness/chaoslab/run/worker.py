@@ -25,6 +25,7 @@ from typing import Any, BinaryIO
 
 from chaoslab.adapters import AgentSource, load_function
 from chaoslab.backends.api import ExecutionSpec
+from chaoslab.backends.live import run_live
 from chaoslab.backends.sim import guarded, simulate
 from chaoslab.contract import Invariant
 from chaoslab.core.clock import monotonic_ms
@@ -76,7 +77,7 @@ def execute(
     try:
         if capture:
             sys.stdout = sys.stderr = printed
-        end = simulate(spec, writer)
+        end = simulate(spec, writer) if spec.target is None else run_live(spec, writer)
     except ChaosError as error:
         return {**_broken(str(error), printed), "exit": error.exit_code}
     except OSError as error:
@@ -180,7 +181,17 @@ def _limit_memory() -> None:
     # Not every system can limit memory; the watchdog still bounds the time.
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_MAX_BYTES, MEMORY_MAX_BYTES))
+        # Only the soft limit: an agent in a process of its own gets back what the user has.
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_MAX_BYTES, hard))
+
+
+def _limit_s(request: Any, own_limit_s: int) -> int:
+    """How long a request may take; on real processes the agent's table says it."""
+    spec = request[0] if isinstance(request, tuple) else None
+    if not isinstance(spec, ExecutionSpec) or spec.target is None:
+        return own_limit_s
+    return spec.target.wall_ms_max // 1000 + 10
 
 
 def main() -> None:
@@ -200,7 +211,7 @@ def main() -> None:
             break
         request = pickle.loads(frame)
         # Should the parent be killed, nobody is left to watch: then this ends by itself.
-        faulthandler.dump_traceback_later(own_limit_s, exit=True)
+        faulthandler.dump_traceback_later(_limit_s(request, own_limit_s), exit=True)
         result = answer_to(request)
         faulthandler.cancel_dump_traceback_later()
         send(answers, json.dumps(result).encode())

@@ -178,7 +178,8 @@ class Workers:
         """One execution in a worker of a group; blocks until it is done or given up."""
         if self.in_process:
             return execute(spec, history, header, capture=False)
-        return self._ask(pickle.dumps((spec, history, header)), group)
+        limit_ms = self.watchdog_ms if spec.target is None else spec.target.wall_ms_max
+        return self._ask(pickle.dumps((spec, history, header)), group, limit_ms=limit_ms)
 
     def try_loading(self, agent: str) -> frozenset[str]:
         """Makes the agent once; which of `recover`, `sessions` and `release` it offers.
@@ -239,11 +240,13 @@ class Workers:
             )
         return tuple(finding_from(raw) for raw in result["findings"])
 
-    def _ask(self, frame: bytes, group: str, executions: int = 1) -> dict[str, Any]:
+    def _ask(
+        self, frame: bytes, group: str, executions: int = 1, *, limit_ms: int = 0
+    ) -> dict[str, Any]:
         if self._closed:
             raise LabError("the workers are closed; nothing more is run")
         worker = self._borrow(group)
-        result = worker.ask(frame, self.watchdog_ms, executions)
+        result = worker.ask(frame, limit_ms or self.watchdog_ms, executions)
         if self._closed:
             self._drop(worker)
             raise LabError("the execution was interrupted")

@@ -1,7 +1,8 @@
 """The test as a file: scenarios, workloads, and where they are found."""
 
-from chaoslab.scenario.loader import find_workload, load_scenario, load_workload, scenario_from
+from chaoslab.scenario.loader import load_scenario, scenario_from
 from chaoslab.scenario.model import (
+    Reaction,
     Regions,
     Release,
     Scenario,
@@ -12,8 +13,10 @@ from chaoslab.scenario.model import (
     Use,
     Workload,
 )
+from chaoslab.scenario.workloads import find_workload, load_workload, team_workload
 
 __all__ = [
+    "Reaction",
     "Regions",
     "Release",
     "Scenario",
@@ -27,4 +30,5 @@ __all__ = [
     "load_scenario",
     "load_workload",
     "scenario_from",
+    "team_workload",
 ]

@@ -1,8 +1,8 @@
-"""Reads scenario and workload files, strictly: file, key, value, what was allowed, all at once.
+"""Reads scenario files, strictly: file, key, value, what was allowed, all at once.
 
 >>> from chaoslab.core.resources import resource_path
->>> load_workload(resource_path("fixtures/workloads/support.toml")).name
-'support'
+>>> load_scenario(resource_path("scenarios/matrix/timeout-after-commit.toml")).id
+'matrix/timeout-after-commit'
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from chaoslab.check import CHECK_IDS
-from chaoslab.contract import ToolContract
-from chaoslab.contract.loader import limits_from, tool_from
+from chaoslab.contract.loader import limits_from
 from chaoslab.core.errors import ScenarioError, shown
-from chaoslab.core.resources import data_root, resource_path
+from chaoslab.core.resources import data_root
 from chaoslab.core.tables import Problems, Table, load_toml
 from chaoslab.faults import KINDS, PHASES, PORTS, ROLES, Fault, problem
 from chaoslab.faults.model import SCOPES, TRAP_MODES, known_place
@@ -25,12 +24,10 @@ from chaoslab.scenario.model import (
     Release,
     Scenario,
     Schedule,
-    Service,
-    Step,
-    TaskKind,
     Use,
     Workload,
 )
+from chaoslab.scenario.workloads import find_workload
 
 FORMAT = 1
 NEEDS = ("wasm", "regions", "memory", "leases")
@@ -38,12 +35,17 @@ BUILDS = ("abort", "unwind")
 GAP_MS_MAX = 366 * 86_400_000  # a year: longer than anything is kept
 
 
-def load_scenario(path: Path, /) -> Scenario:
-    """The scenario in a file. ScenarioError names every problem of the file at once."""
-    return scenario_from(load_toml(path, ScenarioError), str(path))
+def load_scenario(path: Path, /, *, workload: Workload | None = None) -> Scenario:
+    """The scenario in a file. ScenarioError names every problem of the file at once.
+
+    `workload`: a team's own, which stands for the packaged one that `use` names.
+    """
+    return scenario_from(load_toml(path, ScenarioError), str(path), workload=workload)
 
 
-def scenario_from(raw: Mapping[str, Any], file: str, /) -> Scenario:
+def scenario_from(
+    raw: Mapping[str, Any], file: str, /, *, workload: Workload | None = None
+) -> Scenario:
     """A scenario from parsed TOML; `file` is named in messages."""
     problems = Problems(file)
     top = Table(raw, problems)
@@ -67,26 +69,25 @@ def scenario_from(raw: Mapping[str, Any], file: str, /) -> Scenario:
     for need in scenario.needs:
         if need not in NEEDS:
             top.complain("needs", f"got {need!r} (str); allowed: {', '.join(NEEDS)}")
-    _cross_check(top, scenario)
+    _cross_check(top, scenario, workload)
     top.close()
     problems.raise_if_any(ScenarioError)
     return scenario
 
 
-def _cross_check(top: Table, scenario: Scenario) -> None:
+def _cross_check(top: Table, scenario: Scenario, workload: Workload | None) -> None:
     for number, fault in enumerate(scenario.faults):
         if fault.scope == "region" and len(scenario.regions.names) < 2:
             top.complain(f"faults[{number}]", "scope = region needs two names in [regions]")
     if any(f.kind == "partition" for f in scenario.faults) and len(scenario.regions.names) < 2:
         top.complain("faults", "a partition needs two names in [regions]")
-    folder = data_root() / "fixtures" / "workloads"
-    names = sorted(p.stem for p in folder.glob("*.toml"))
-    if scenario.workload.use not in names:
-        top.complain(
-            "workload.use", f"got {scenario.workload.use!r} (str); allowed: {', '.join(names)}"
-        )
-        return
-    workload = load_workload(folder / f"{scenario.workload.use}.toml")
+    if workload is None:
+        names = sorted(p.stem for p in (data_root() / "fixtures" / "workloads").glob("*.toml"))
+        if scenario.workload.use not in names:
+            allowed = ", ".join(names)
+            top.complain("workload.use", f"got {scenario.workload.use!r} (str); allowed: {allowed}")
+            return
+        workload = find_workload(scenario.workload.use)
     for name in scenario.workload.mix:
         if name not in workload.kinds:
             allowed = ", ".join(workload.kinds)
@@ -218,58 +219,3 @@ def _release(table: Table) -> Release:
     release = Release(session=table.text("release", must=True), at_ms=table.integer("at_ms", 0))
     table.close()
     return release
-
-
-def load_workload(path: Path, /) -> Workload:
-    """The workload in a file. ScenarioError names every problem of the file at once."""
-    problems = Problems(str(path))
-    top = Table(load_toml(path, ScenarioError), problems)
-    top.format_is(FORMAT)
-    services = top.table("tools")
-    kinds = top.table("tasks")
-    workload = Workload(
-        name=top.text("name", path.stem),
-        services={name: _service(name, services.table(name)) for name in services.raw},
-        kinds={name: _kind(name, kinds.table(name)) for name in kinds.raw},
-    )
-    for kind in workload.kinds.values():
-        for step in kind.plan:
-            if step.tool not in workload.services:
-                kinds.complain(kind.name, f"its plan calls an unknown tool {step.tool!r}")
-    if not workload.kinds:
-        top.complain("tasks", "is missing; allowed: at least one [tasks.NAME]")
-    top.close()
-    problems.raise_if_any(ScenarioError)
-    return workload
-
-
-def find_workload(name: str, /) -> Workload:
-    """A packaged workload by name."""
-    return load_workload(resource_path(f"fixtures/workloads/{name}.toml"))
-
-
-def _service(name: str, table: Table) -> Service:
-    if table.boolean("network"):
-        table.close()  # no service, so nothing else can be said of one
-        return Service(contract=ToolContract(name=name), network=True)
-    duration = table.integer("duration_ms", 0)
-    wasm = table.text("wasm")
-    return Service(contract=tool_from(name, table), duration_ms=duration, wasm=wasm)
-
-
-def _kind(name: str, table: Table) -> TaskKind:
-    steps = []
-    for part in table.tables("plan"):
-        args = part.table("args")
-        steps.append(Step(tool=part.text("tool", must=True), args=dict(args.raw)))
-        part.close()
-    data = table.table("data")
-    kind = TaskKind(
-        name=name,
-        prompt=table.text("prompt", must=True),
-        data=dict(data.raw),
-        plan=tuple(steps),
-        answer=table.text("answer", "Done."),
-    )
-    table.close()
-    return kind

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from chaoslab.contract import Limits, ToolContract
 from chaoslab.core.jsons import Json
 from chaoslab.faults import Fault
+
+Reaction = Literal["retry", "ask-again", "give-up", "carry-on"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,30 +27,66 @@ class Service:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One tool call of a plan; argument templates in braces."""
+    """One tool call of a plan; argument templates in braces.
+
+    `call` is the name by which the model asks for the tool, where the agent's function has another
+    name than the tool's; a step with a `call` and no `tool` is a function that the contract does
+    not speak of. A `parallel` step stands in one answer with the step before it. `on_error` says
+    what the model does when the call's result is an error, by the error's code, or by `default`;
+    after `retries_max` repetitions it gives up.
+    """
 
     tool: str
     args: Mapping[str, Json]
+    call: str = ""
+    parallel: bool = False
+    on_error: Mapping[str, Reaction] = field(default_factory=dict)
+    retries_max: int = 3
+
+    @property
+    def name(self) -> str:
+        """The name by which the model asks."""
+        return self.call or self.tool
+
+    def reaction(self, code: str, /) -> Reaction:
+        """What follows an error of a code.
+
+        >>> step = Step(tool="refund", args={}, on_error={"conflict": "carry-on"})
+        >>> step.reaction("conflict"), step.reaction("")
+        ('carry-on', 'give-up')
+        """
+        return self.on_error.get(code) or self.on_error.get("default", "give-up")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskKind:
-    """A kind of task: what is asked, what comes with it, and what the model will do."""
+    """A kind of task: what is asked, what comes with it, and what the model will do.
+
+    `values` are lists of a team's own, of which each task gets one; `recording` holds the lines of
+    a recorded model, which go before the plan.
+    """
 
     name: str
     prompt: str
     data: Mapping[str, Json]
     plan: tuple[Step, ...]
     answer: str
+    values: Mapping[str, tuple[Json, ...]] = field(default_factory=dict)
+    recording: tuple[Mapping[str, Json], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """The services and the kinds of task of a simulated business."""
+    """The services and the kinds of task of a business, simulated or a team's own.
+
+    `error_pattern` is a regular expression by which a tool's result is known for an error, besides
+    the usual signs; "" for none.
+    """
 
     name: str
     services: Mapping[str, Service]
     kinds: Mapping[str, TaskKind]
+    error_pattern: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,11 +7,13 @@ connection is broken, with a reset, as a network would do it.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from starlette.requests import ClientDisconnect, Request
@@ -28,7 +30,15 @@ Handler: TypeAlias = Callable[[Lab, str, str, Request], Awaitable[ASGIApp]]
 
 BODY_BYTES_MAX: Final = 16 << 20
 _NO_RESET = struct.pack("ii", 1, 0)
-_open: dict[tuple[str, int], Any] = {}
+
+
+@dataclass(slots=True)
+class _Connection:
+    transport: Any
+    gone: asyncio.Event
+
+
+_open: dict[tuple[str, int], _Connection] = {}
 
 
 class Protocol(H11Protocol):
@@ -37,23 +47,47 @@ class Protocol(H11Protocol):
     def connection_made(self, transport: Any) -> None:
         """Remembers the connection by its peer."""
         super().connection_made(transport)
-        _open[transport.get_extra_info("peername")] = transport
+        _open[transport.get_extra_info("peername")] = _Connection(transport, asyncio.Event())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forgets it."""
-        _open.pop(self.transport.get_extra_info("peername"), None)
+        found = _open.pop(self.transport.get_extra_info("peername"), None)
+        if found is not None:
+            found.gone.set()
         super().connection_lost(exc)
 
 
 def break_connection(scope: Scope, /) -> None:
     """Resets the connection on which a request came."""
-    transport = _open.get(tuple(scope["client"])) if scope.get("client") else None
-    if transport is None:
+    found = _connection(scope)
+    if found is None:
         return
+    transport = found.transport
     with suppress(OSError):
         raw = transport.get_extra_info("socket")
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_RESET)
     transport.abort()
+
+
+def _connection(scope: Scope) -> _Connection | None:
+    return _open.get(tuple(scope["client"])) if scope.get("client") else None
+
+
+async def _unless_gone(scope: Scope, answering: Awaitable[ASGIApp]) -> ASGIApp:
+    """The answer; where whoever asked hangs up, the work on it is cancelled."""
+    found = _connection(scope)
+    if found is None:
+        return await answering
+    work = asyncio.ensure_future(answering)
+    gone = asyncio.ensure_future(found.gone.wait())
+    try:
+        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise ClientDisconnect
+        return work.result()
+    finally:
+        gone.cancel()
+        work.cancel()
 
 
 async def body_of(request: Request, /) -> bytes:
@@ -80,7 +114,7 @@ class App:
             return
         request = Request(scope, receive, send)
         try:
-            answer = await self._answer(request)
+            answer = await _unless_gone(scope, self._answer(request))
             await answer(scope, receive, send)
         except WorldError as error:
             if breaks(error):

@@ -8,7 +8,6 @@ name and a canary of its own, so that it is recognised wherever it turns up.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,20 +18,22 @@ from faker import Faker
 from chaoslab.core.jsons import Json
 from chaoslab.core.rng import number
 from chaoslab.scenario.model import Scenario, Step, Workload
+from chaoslab.scenario.workloads import HOLE
 from chaoslab.world.api import Task
-
-_HOLE = re.compile(r"\{([a-z_.]+)\}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """What the model will do for one task."""
+    """What the model will do for one task: follow the recording as far as it goes, else the
+    plan. `error_pattern` is that of the workload."""
 
     task: str
     prompt: str
     plan: tuple[Step, ...]
     answer: str
     values: Mapping[str, Any]
+    recording: tuple[Mapping[str, Json], ...] = ()
+    error_pattern: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +45,14 @@ class Cast:
 
 
 def cast_of(scenario: Scenario, workload: Workload, seed: int, /) -> Cast:
-    """All tasks of an execution."""
+    """All tasks of an execution.
+
+    Kinds of the mix that the workload does not have are passed over: a packaged scenario names
+    those of its own business, and is run over a team's tasks all the same.
+    """
     use = scenario.workload
-    mix = use.mix or tuple(workload.kinds)
+    mix = tuple(k for k in use.mix if k in workload.kinds) or tuple(workload.kinds)
+    nth = dict.fromkeys((k.name for k in workload.kinds.values()), 0)
     sessions: dict[str, tuple[Task, ...]] = {}
     scripts: list[Script] = []
     for s in range(1, use.sessions + 1):
@@ -57,6 +63,9 @@ def cast_of(scenario: Scenario, workload: Workload, seed: int, /) -> Cast:
         for t in range(1, use.tasks + 1):
             kind = workload.kinds[mix[(t - 1) % len(mix)]]
             values = _values(seed, session, f"{session}-t{t}", person, canary)
+            # Lists go round together: the nth order belongs to the nth customer.
+            values |= {k: v[nth[kind.name] % len(v)] for k, v in kind.values.items()}
+            nth[kind.name] += 1
             task = Task(
                 id=f"{session}-t{t}",
                 session=session,
@@ -73,6 +82,8 @@ def cast_of(scenario: Scenario, workload: Workload, seed: int, /) -> Cast:
                     plan=kind.plan,
                     answer=str(fill(kind.answer, values)),
                     values=values,
+                    recording=kind.recording,
+                    error_pattern=workload.error_pattern,
                 )
             )
         sessions[session] = tuple(tasks)
@@ -128,11 +139,11 @@ def fill(template: Json, values: Mapping[str, Any], /) -> Json:
     (7, {'a': 'n=7'}, 'unknown')
     """
     if isinstance(template, str):
-        whole = _HOLE.fullmatch(template)
+        whole = HOLE.fullmatch(template)
         if whole:
             found: Json = _value(whole.group(1), values)
             return found
-        return _HOLE.sub(lambda hole: str(_value(hole.group(1), values)), template)
+        return HOLE.sub(lambda hole: str(_value(hole.group(1), values)), template)
     if isinstance(template, Mapping):
         return {k: fill(v, values) for k, v in template.items()}
     if isinstance(template, (list, tuple)):

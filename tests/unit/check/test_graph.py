@@ -9,7 +9,8 @@ import pytest
 from tests.unit.check.builder import CONTRACT, History, codes
 
 from chaoslab.backends.api import ExecutionSpec
-from chaoslab.backends.sim import merged_contract, simulate
+from chaoslab.backends.common import merged_contract
+from chaoslab.backends.sim import simulate
 from chaoslab.check.anomalies import KINDS, Anomaly, Kind
 from chaoslab.check.drawing import EDGES, NODES
 from chaoslab.check.facts import Facts

@@ -7,10 +7,10 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp
+from tests.unit.serve.fake import FakeLab, served
 
 from chaoslab.serve.api import Lab
 from chaoslab.world.errors import Conflict, ConnectionReset, WorldError
-from tests.unit.serve.fake import FakeLab, served
 
 
 async def _echo(lab: Lab, process: str, path: str, request: Request) -> ASGIApp:

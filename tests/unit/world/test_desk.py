@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from chaoslab.backends.api import ExecutionSpec
-from chaoslab.backends.sim import merged_contract, simulate
+from chaoslab.backends.common import merged_contract
+from chaoslab.backends.sim import simulate
 from chaoslab.contract import Contract, ToolContract, default_contract
 from chaoslab.core.errors import ScenarioError
 from chaoslab.core.jsons import canonical, plain

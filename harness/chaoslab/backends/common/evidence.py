@@ -25,6 +25,8 @@ def merged_contract(contract: Contract, workload: Workload, /) -> Contract:
 def final_reads(hub: Hub, supervisor: Supervisor) -> None:
     """Writes down what stands at the end."""
     for tool, ledger in sorted(hub.tools.ledger.items()):
+        if hub.spec.contract.tool(tool).match:
+            continue  # it is not the lab's, and was read where it stands
         effects: list[Json] = [
             {
                 "ref": e.ref,

@@ -10,8 +10,9 @@ A deadline ends the waiting, never the request.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,7 @@ from chaoslab.backends.common.loop import Event
 from chaoslab.core.jsons import Json
 from chaoslab.faults import Placed, Site
 from chaoslab.faults.model import MODEL_KINDS
+from chaoslab.history import OpType
 from chaoslab.world.errors import (
     ConnectionReset,
     DeadlineExceeded,
@@ -42,6 +44,8 @@ class Call:
     `begin` may answer at once (a reply) or raise; None means that `commit` follows after
     `duration_ms`. `steps` replaces `commit` for a group that is written item by item.
     `outside`: the service is beyond the region's link. `local`: it runs inside the process.
+    `remote` replaces `commit` where the service is not the lab's own and answers in its own time;
+    `type_of` says whether such an answer is a success.
     """
 
     f: str
@@ -52,7 +56,9 @@ class Call:
     begin: Callable[[Caller], Any] = field(default=lambda caller: None)
     abandon: Callable[[], None] = field(default=lambda: None)
     steps: Callable[[Caller], Iterator[Any]] | None = None
+    remote: Callable[[Caller], Awaitable[Any]] | None = None
     result: Callable[[Any], Json] = field(default=lambda value: None)
+    type_of: Callable[[Any], OpType] = field(default=lambda reply: "ok")
     key: str | None = None
     duration_ms: int = 0
     base_ms: int = 1
@@ -137,7 +143,12 @@ class Flight:
             if self.process.parked is not None:
                 owner = self.process  # a paused process sends when it goes on
             hub.loop.schedule(when, tie, self.name + "/out", self._arrive, owner)
-        return await self.future
+        try:
+            return await self.future
+        except asyncio.CancelledError:
+            if hub.hangs_up:
+                self._hung_up()
+            raise
 
     def _struck(self, phase: str, kinds: frozenset[str] | None = None) -> list[Placed]:
         """Takes and records the faults that wait for this phase."""
@@ -275,6 +286,9 @@ class Flight:
                 self._copy_commits()
 
     def _copy_commits(self) -> None:
+        if self.call.remote is not None:
+            self._hub.loop.create_task(self._copy_forward(self.call.remote), context=Context())
+            return
         with suppress(WorldError):
             if self.call.steps is not None:
                 for _ in self.call.steps(self._caller()):
@@ -314,6 +328,9 @@ class Flight:
     def _commit(self) -> None:
         if self.call.local and not self.process.alive:
             return
+        if self.call.remote is not None:
+            self._hub.loop.create_task(self._forward(self.call.remote), context=Context())
+            return
         try:
             if self.call.steps is not None:
                 reply = self._commit_steps(self.call.steps)
@@ -327,6 +344,19 @@ class Flight:
             return
         if reply is not None:
             self._after_commit(reply)
+
+    async def _forward(self, remote: Callable[[Caller], Awaitable[Any]]) -> None:
+        """Asks a service that is not the lab's own, and reads its answer in full."""
+        try:
+            reply = await remote(self._caller())
+        except WorldError as error:
+            self._reply(None, error)
+            return
+        self._after_commit(reply)
+
+    async def _copy_forward(self, remote: Callable[[Caller], Awaitable[Any]]) -> None:
+        with suppress(WorldError):
+            await remote(self._caller())
 
     def _commit_steps(self, steps: Callable[[Caller], Iterator[Any]]) -> Any:
         """Commits a group item by item. None: it was cut off and the answer is on its way."""
@@ -417,6 +447,11 @@ class Flight:
         action = lambda: self._deliver(reply, error)  # noqa: E731
         hub.loop.schedule(when, tie, self.name + "/back", action, self.process)
 
+    def _hung_up(self) -> None:
+        """Whoever asked does not wait any more."""
+        if not self.done and self.process.alive:
+            self._deliver(None, DeadlineExceeded("the agent closed the connection"))
+
     def _late(self) -> None:
         self._deliver(None, DeadlineExceeded(f"no answer in {self.call.deadline_ms} ms"))
 
@@ -429,7 +464,7 @@ class Flight:
             self._timer = None  # a cycle less for the collector
         self.process.flights.pop(self.index, None)
         if error is None:
-            self._record("ok", self.call.result(reply), self.index)
+            self._record(self.call.type_of(reply), self.call.result(reply), self.index)
         else:
             kind = "info" if isinstance(error, Indeterminate) else "fail"
             self._record(kind, {"error": error.code, **_details(error)}, self.index)

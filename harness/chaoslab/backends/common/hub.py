@@ -97,7 +97,9 @@ class Process:
 
 
 class Hub:
-    """See the module."""
+    """See the module. `hangs_up`: whoever waits for an answer may leave, and is then not told."""
+
+    hangs_up = False
 
     def __init__(self, spec: ExecutionSpec, writer: Writer, loop: Loop, cast: Cast) -> None:
         self.spec = spec

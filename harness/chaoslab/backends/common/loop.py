@@ -39,7 +39,10 @@ class Event:
 class Loop(Protocol):
     """Time, and what is to happen in it."""
 
-    now_ns: int
+    @property
+    def now_ns(self) -> int:
+        """Nanoseconds since the start of the execution."""
+        ...
 
     def schedule(
         self,

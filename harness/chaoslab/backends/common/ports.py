@@ -19,16 +19,24 @@ from chaoslab.core.jsons import Json, plain
 from chaoslab.core.rng import stream
 from chaoslab.world.api import (
     ANY,
+    Clock,
     Durability,
     Expect,
     Item,
     Lease,
+    Leases,
+    Memory,
+    Model,
     ModelReply,
+    Network,
     NetworkReply,
     Outcome,
     Place,
+    Report,
     ToolReply,
+    Tools,
     Version,
+    Wasm,
     Write,
 )
 from chaoslab.world.memory import Copy
@@ -417,14 +425,14 @@ class SimWorld:
         self.process = process.id
         self.region = process.region
         self.random = stream(hub.spec.seed, f"agent/{process.id}")
-        self.clock = SimClock(hub, process)
-        self.model = SimModel(hub, process)
-        self.tools = SimTools(hub, process)
-        self.memory = SimMemory(hub, process)
-        self.leases = SimLeases(hub, process)
-        self.network = SimNetwork(hub, process)
-        self.wasm = SimWasm(hub, process)
-        self.report = SimReport(hub, process)
+        self.clock: Clock = SimClock(hub, process)
+        self.model: Model = SimModel(hub, process)
+        self.tools: Tools = SimTools(hub, process)
+        self.memory: Memory = SimMemory(hub, process)
+        self.leases: Leases = SimLeases(hub, process)
+        self.network: Network = SimNetwork(hub, process)
+        self.wasm: Wasm = SimWasm(hub, process)
+        self.report: Report = SimReport(hub, process)
 
     def marker_of(self, tool: str, args: Mapping[str, Json], /) -> str:
         """The token that makes an action recognisable."""

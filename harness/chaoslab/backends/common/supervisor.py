@@ -12,16 +12,15 @@ import contextvars
 import traceback
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
-from chaoslab.adapters import AgentSource
 from chaoslab.backends.common.hub import DOING, Doing, Hub, Process
 from chaoslab.backends.common.loop import CURRENT
 from chaoslab.backends.common.outcomes import outcome_json, place
 from chaoslab.backends.common.ports import SimWorld
 from chaoslab.core.errors import AgentBroke, ChaosError, shown
 from chaoslab.core.jsons import Json, plain
-from chaoslab.world.api import Outcome, Releasable, Resumable, Task
+from chaoslab.world.api import Agent, Outcome, Releasable, Resumable, Task
 from chaoslab.world.errors import WorldError
 
 _AGAIN_MS = 1_000
@@ -42,10 +41,23 @@ class Work:
     raised: str = ""
 
 
+class Source(Protocol):
+    """Where agents come from."""
+
+    @property
+    def name(self) -> str:
+        """What a message calls it."""
+        ...
+
+    def create(self) -> Agent:
+        """A new incarnation."""
+        ...
+
+
 class Supervisor:
     """See the module."""
 
-    def __init__(self, hub: Hub, source: AgentSource) -> None:
+    def __init__(self, hub: Hub, source: Source) -> None:
         self.hub = hub
         self._source = source
         self._regions = hub.spec.scenario.regions

@@ -1,0 +1,43 @@
+"""The door to executions on real processes. What they need beyond the base install is imported
+only here, so that the simulator works without it."""
+
+from __future__ import annotations
+
+import sys
+
+from chaoslab.backends.api import ExecutionEnd, ExecutionSpec
+from chaoslab.contract.target import Target
+from chaoslab.core.errors import UsageError
+from chaoslab.history import Writer
+
+
+def run_live(spec: ExecutionSpec, writer: Writer, /) -> ExecutionEnd:
+    """Runs one execution on real processes. UsageError where the packages for it are missing."""
+    check_packages()
+    from chaoslab.backends.process.execution import run_process  # noqa: PLC0415
+
+    return run_process(spec, writer)
+
+
+def check_packages() -> None:
+    """UsageError where the extra is not installed."""
+    try:
+        import mcp  # noqa: F401, PLC0415
+        import starlette  # noqa: F401, PLC0415
+        import uvicorn  # noqa: F401, PLC0415
+    except ImportError as error:
+        raise UsageError(
+            f"an agent in a process of its own needs more than the base install: {error}",
+            hint="pip install 'chaoslab[serve]'",
+        ) from None
+
+
+def shim_target(agent: str, /) -> Target:
+    """An adapter (`path.py:factory`) in a process of its own."""
+    return Target(
+        commands=((sys.executable, "-m", "chaoslab.adapters.remote", agent),),
+        ready="ports",
+        speed=10,
+        linger_ms=1_000,
+        timeout_ms=60_000,
+    )

@@ -1,0 +1,188 @@
+"""One execution on real processes, from the reset to the final reads.
+
+reset ▸ services ▸ agent ▸ tasks, faults ▸ settled or out of time ▸ heal ▸ settled ▸ linger ▸
+stop ▸ inspect ▸ final reads ▸ nothing of it runs any more
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+from chaoslab.backends.api import ExecutionEnd, ExecutionSpec
+from chaoslab.backends.common.evidence import final_reads, merged_contract
+from chaoslab.backends.common.hub import MS
+from chaoslab.backends.common.outcomes import place
+from chaoslab.backends.common.supervisor import Supervisor
+from chaoslab.backends.process.hub import LiveHub
+from chaoslab.backends.process.lab import LiveLab
+from chaoslab.backends.process.ledgers import Ledgers
+from chaoslab.backends.process.loop import LiveLoop
+from chaoslab.backends.process.server import serving
+from chaoslab.backends.process.services import Services
+from chaoslab.backends.process.setting import Setting
+from chaoslab.contract.target import Target
+from chaoslab.core.errors import ChaosError
+from chaoslab.core.jsons import Json
+from chaoslab.history import Writer
+from chaoslab.serve.floats import without_floats
+from chaoslab.world.cast import cast_of
+
+_POLL_S = 0.02
+_STATE_BYTES_MAX = 64 << 20
+
+
+def run_process(spec: ExecutionSpec, writer: Writer, /) -> ExecutionEnd:
+    """Runs one execution on real processes and leaves its history in `writer`.
+
+    ChaosError where the agent cannot even be started; what happens later is in the result.
+    """
+    assert spec.target is not None
+    return asyncio.run(_Execution(spec, writer, spec.target).run())
+
+
+class _Execution:
+    def __init__(self, spec: ExecutionSpec, writer: Writer, target: Target) -> None:
+        self.spec = replace(spec, contract=merged_contract(spec.contract, spec.workload))
+        self.target, self.writer = target, writer
+        self.broke: list[str] = []
+
+    async def run(self) -> ExecutionEnd:
+        """The whole of it; whatever happens, nothing that it started is left."""
+        spec, target = self.spec, self.target
+        # The name is fresh, so that nothing of another execution can be taken for this one's.
+        run = f"r{secrets.token_hex(8)}"
+        state = Path(tempfile.mkdtemp(prefix="chaoslab-state-"))
+        cast = cast_of(spec.scenario, spec.workload, spec.seed)
+        loop = LiveLoop(target.speed, self._failed)
+        hub = self.hub = LiveHub(spec, self.writer, loop, cast, run)
+        self.loop, self.broke = loop, hub.broke
+        setting = self.setting = Setting(target, hub, cwd=Path(target.cwd or "."), state=state)
+        self.supervisor = setting.supervisor = Supervisor(hub, setting)
+        services = Services(setting, spec.contract)
+        try:
+            await self._serve(setting, services)
+            final_reads(hub, self.supervisor)
+        except ChaosError as error:
+            self.broke.append(str(error))
+        finally:
+            await services.close()
+            hub.close()
+            self._weigh(state)
+            shutil.rmtree(state, ignore_errors=True)
+        return self._end()
+
+    async def _serve(self, setting: Setting, services: Services) -> None:
+        contract = await services.start()
+        sources = services.sources(contract)
+        hub = self.hub
+        ledgers = Ledgers(hub.recorder, contract, sources)
+        setting.lab = lab = LiveLab(hub, self.supervisor, self.target, contract, ledgers)
+        async with serving(lab, services.servers) as address:
+            setting.address = address
+            holes = setting.holes_of("lab")
+            if self.target.reset:
+                await setting.command(
+                    self.target.reset, holes, setting.env_of("lab", holes), "reset"
+                )
+            await self._baseline(ledgers)
+            self.supervisor.boot()
+            await self._drive()
+            await self._finish(ledgers)
+
+    async def _baseline(self, ledgers: Ledgers) -> None:
+        """What stands before anything ran is no effect of this execution; where it is one of its
+        actions, state of an earlier execution has leaked into it."""
+        for tool, markers in (await ledgers.baseline()).items():
+            known = [m for m in markers if self.setting.lab.attribution.planned(tool, m)]
+            if known:
+                self.broke.append(
+                    f"state of an earlier execution is still there: the source of {tool} has an "
+                    f"effect for {known[0]} before anything ran; next: name a `reset` command in "
+                    "[agent], or let the service keep its data below {state}"
+                )
+
+    async def _drive(self) -> None:
+        scenario, hub = self.spec.scenario, self.hub
+        heal_ms = min(scenario.heal_after_ms, self.target.timeout_ms * self.target.speed // 2)
+        await self._until(hub.loop.now_ns + heal_ms * MS)
+        if self.broke:
+            return
+        self.supervisor.heal()
+        converge_ms = (self.target.timeout_ms + scenario.workload.idle_ms) * self.target.speed
+        await self._until(hub.loop.now_ns + converge_ms * MS)
+        waiting: list[Json] = [
+            w.task.id for w in self.supervisor.work.values() if w.outcome is None
+        ]
+        if waiting:
+            hub.recorder.add("event", "lab.timeout", {"waiting": waiting})
+        linger_ms = min(scenario.linger_ms, self.target.linger_ms * self.target.speed)
+        await asyncio.sleep(self.loop.real_s(linger_ms * MS))
+
+    async def _until(self, limit_ns: int) -> None:
+        """Waits until a time, or until settled."""
+        while not self.broke and not self.supervisor.settled and self.loop.now_ns < limit_ns:
+            if len(self.hub.recorder.ops) >= self.spec.ops_max:
+                value: dict[str, Json] = {"limit": "ops", "value": self.spec.ops_max}
+                self.hub.recorder.add("event", "lab.budget", value)
+                self.broke.append(
+                    f"the agent floods the lab: more than {self.spec.ops_max} entries"
+                )
+                return
+            await asyncio.sleep(_POLL_S)
+
+    async def _finish(self, ledgers: Ledgers) -> None:
+        hub, living = self.hub, [p for p in self.hub.processes if p.alive and p.ready]
+        if living and not self.broke:
+            shown = await living[0].agent.inspect()
+            if shown is not None:
+                hub.recorder.add("event", "final.inspect", {"state": _recordable(shown)})
+        self.supervisor.stop()
+        grace_s = (self.target.stop_grace_ms + 1_000) / 1000
+        stopping = [t for p in living for t in p.tasks.values()]
+        if stopping:
+            await asyncio.wait(stopping, timeout=grace_s)
+        for process in living:
+            process.alive = False  # it was asked to stop, and that is no death to recover from
+        await ledgers.final()
+
+    def _failed(self, error: BaseException) -> None:
+        words = (
+            str(error)
+            if isinstance(error, ChaosError)
+            else (f"the lab itself failed: {type(error).__name__}: {error} ({place(error)})")
+        )
+        self.broke.append(words)
+
+    def _weigh(self, state: Path) -> None:
+        size = sum(p.stat().st_size for p in state.rglob("*") if p.is_file())
+        if size > _STATE_BYTES_MAX:
+            self.hub.notes.append(f"the agent left {size >> 20} MiB in its folder")
+
+    def _end(self) -> ExecutionEnd:
+        hub, broke = self.hub, self.broke
+        if not self.spec.placed and not broke:
+            for work in self.supervisor.work.values():
+                if work.outcome is None:
+                    said = work.raised or f"it had no outcome within {self.target.timeout_ms} ms"
+                    broke.append(f"without any fault, {work.task.id} did not end: {said}")
+                    break
+        return ExecutionEnd(
+            digest=self.writer.digest(),
+            ops=tuple(hub.recorder.ops),
+            sites=tuple(hub.sites),
+            choices={},
+            fired=hub.nemesis.fired,
+            broke=broke[0] if broke else "",
+            notes=tuple(hub.notes),
+            virtual_ms=hub.loop.now_ns // MS,
+        )
+
+
+def _recordable(shown: object) -> Json:
+    return cast(Json, without_floats(shown))

@@ -1,0 +1,69 @@
+"""The hub of an execution on real processes: a fault that kills or pauses does it to the system's
+process group, and no message travels longer than it really does."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import replace
+
+from chaoslab.backends.api import ExecutionSpec
+from chaoslab.backends.common.hub import Hub, Process
+from chaoslab.backends.process.children import Child, kill_strays, signal_strays
+from chaoslab.backends.process.loop import LiveLoop
+from chaoslab.history import Writer
+from chaoslab.world.cast import Cast
+
+
+class LiveHub(Hub):
+    """See the module. `run` names the execution in the environment of everything it starts."""
+
+    hangs_up = True
+
+    def __init__(
+        self, spec: ExecutionSpec, writer: Writer, loop: LiveLoop, cast: Cast, run: str
+    ) -> None:
+        # Nothing is drawn: what the simulator decides by a choice, here really happens.
+        super().__init__(replace(spec, choices={}), writer, loop, cast)
+        self.live = loop
+        self.run = run
+        self.children: dict[str, list[Child]] = {}
+
+    def travel_ns(self, base_ns: int, name: str) -> tuple[int, int]:
+        """Messages travel by themselves."""
+        return 0, 0
+
+    def kill(self, process: Process, why: str) -> None:
+        """SIGKILL to the process, its group and whatever left the group; then the record."""
+        if not process.alive:
+            return
+        for child in self.children.pop(process.id, []):
+            child.close()
+        kill_strays(self.run, process.id)
+        super().kill(process, why)
+        self.loop.bury(process)
+
+    def pause(self, process: Process, for_ms: int | None) -> None:
+        """SIGSTOP, until `for_ms` have passed or the lab heals."""
+        if process.alive and process.parked is None:
+            self._signal(process, signal.SIGSTOP)
+        super().pause(process, for_ms)
+
+    def resume(self, process: Process) -> None:
+        """SIGCONT."""
+        if process.alive and process.parked is not None:
+            self._signal(process, signal.SIGCONT)
+        super().resume(process)
+
+    def _signal(self, process: Process, number: int) -> None:
+        for child in self.children.get(process.id, []):
+            child.signal(number)
+        signal_strays(self.run, process.id, number)
+
+    def close(self) -> None:
+        """Ends everything that was started."""
+        for children in self.children.values():
+            for child in children:
+                child.close()
+        self.children.clear()
+        super().close()
+        kill_strays(self.run)

@@ -1,0 +1,254 @@
+"""The lab of one execution as the HTTP face sees it: worlds by incarnation, whose request it is,
+and calls that go on to a service of the team's own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from chaoslab.backends.common.flight import Call, fly
+from chaoslab.backends.common.hub import DOING, Doing, Process
+from chaoslab.backends.common.ports import SimModel, SimWorld
+from chaoslab.backends.common.supervisor import Supervisor
+from chaoslab.backends.process.attribution import Attribution
+from chaoslab.backends.process.holes import task_json
+from chaoslab.backends.process.hub import LiveHub
+from chaoslab.backends.process.ledgers import Ledgers
+from chaoslab.contract import Contract, marker_of
+from chaoslab.contract.target import Target
+from chaoslab.core.errors import ChaosError
+from chaoslab.core.jsons import Json
+from chaoslab.history import OpType
+from chaoslab.serve.api import Answer, Hint, ToolShape
+from chaoslab.world.api import Instance, ModelReply, Outcome, Task, World
+from chaoslab.world.request import Caller
+
+_CODES: Final[Mapping[str, OpType]] = {"": "ok", "refused": "fail", "unsure": "info"}
+_ERRORS: Final = {"refused": "refused", "unsure": "server-error"}
+_NOTES_MAX: Final = 40
+
+
+class _Model(SimModel):
+    """The model, which remembers for which task it gave out a tool call."""
+
+    def __init__(self, hub: LiveHub, process: Process, attribution: Attribution) -> None:
+        super().__init__(hub, process)
+        self._attribution = attribution
+
+    async def complete(
+        self,
+        messages: Sequence[Mapping[str, Json]],
+        /,
+        *,
+        tools: Sequence[str] = (),
+        deadline_ms: int,
+    ) -> ModelReply:
+        reply = await super().complete(messages, tools=tools, deadline_ms=deadline_ms)
+        for call in reply.tool_calls:
+            self._attribution.gave(call.id, DOING.get().task)
+        return reply
+
+
+class LiveLab:
+    """See the module; `chaoslab.serve.api.Lab` says what each method is for."""
+
+    def __init__(
+        self,
+        hub: LiveHub,
+        supervisor: Supervisor,
+        target: Target,
+        contract: Contract,
+        ledgers: Ledgers,
+    ) -> None:
+        self.hub, self.supervisor, self.target = hub, supervisor, target
+        self.ledgers = ledgers
+        self.attribution = Attribution(hub.cast, contract)
+        self._contract = contract
+        self._worlds: dict[str, SimWorld] = {}
+        self.agents: dict[str, Any] = {}  # by incarnation; see `agent`
+        self._instances: dict[str, dict[str, Instance]] = {}
+
+    @property
+    def token(self) -> str:
+        """The first part of every address."""
+        return self.hub.run
+
+    @property
+    def contract(self) -> Contract:
+        """The contract in force."""
+        return self._contract
+
+    @property
+    def silence_ms(self) -> int:
+        """The deadline of requests that name none, on the lab's clock."""
+        return self.target.silence_ms * self.target.speed
+
+    def process(self, name: str, /) -> Process | None:
+        """A living incarnation by name."""
+        return next((p for p in self.hub.processes if p.id == name and p.alive), None)
+
+    def world(self, process: str, /) -> World | None:
+        """The world of a living incarnation."""
+        found = self.process(process)
+        if found is None:
+            return None
+        if process not in self._worlds:
+            world = SimWorld(self.hub, found)
+            world.model = _Model(self.hub, found, self.attribution)
+            self._worlds[process] = world
+        return self._worlds[process]
+
+    @contextmanager
+    def acting(self, process: str, hint: Hint, /) -> Iterator[None]:
+        """Calls inside are made for the task that the hint tells of."""
+        token = DOING.set(self.doing(process, hint))
+        try:
+            yield
+        finally:
+            DOING.reset(token)
+
+    def doing(self, process: str, hint: Hint) -> Doing:
+        """The task of a request; what a process does not hold, the others might have given it."""
+        work = self.supervisor.work.values()
+        open_tasks = [w for w in work if w.outcome is None and w.deliveries]
+        own = [w.task.id for w in open_tasks if any(h.id == process for h in w.holders)]
+        return self.attribution.doing(hint, own or [w.task.id for w in open_tasks])
+
+    def tools(self) -> Sequence[ToolShape]:
+        """The tools that the lab itself serves, as the workload's plans use them."""
+        known: dict[str, dict[str, Json]] = {}
+        for kind in self.hub.spec.workload.kinds.values():
+            for step in kind.plan:
+                known.setdefault(step.tool, {}).update({name: {} for name in step.args})
+        shapes = []
+        for name, tool in self._contract.tools.items():
+            if not tool.match:
+                fields: dict[str, Json] = dict(known.get(name, {}))
+                schema: dict[str, Json] = {"type": "object", "properties": fields}
+                shapes.append(
+                    ToolShape(
+                        name=name,
+                        description=tool.description or f"The tool {name}.",
+                        schema=schema,
+                        keyed=tool.keys,
+                    )
+                )
+        return shapes
+
+    async def relay(
+        self,
+        process: str,
+        f: str,
+        args: Mapping[str, Json],
+        forward: Callable[[], Awaitable[Answer]],
+        /,
+        *,
+        key: str | None = None,
+        marker: str | None = None,
+        deadline_ms: int | None = None,
+    ) -> Answer:
+        """One request to a service of the team's own; see `Lab.relay`."""
+        found = self.process(process)
+        if found is None:
+            raise ChaosError(f"there is no living process {process}")
+        port, _, tool = f.partition(".")
+        if marker is None:
+            marker = marker_of(self._contract.tool(tool), args)
+        name = marker
+
+        async def remote(caller: Caller) -> Answer:
+            answer = await forward()
+            if port == "tools":
+                await self.ledgers.after(caller, tool, name)
+            return answer
+
+        call = Call(
+            f=f,
+            value={"args": dict(args)} if port == "tools" else dict(args),
+            key=key,
+            marker=marker,
+            deadline_ms=deadline_ms or self.silence_ms,
+            remote=remote,
+            type_of=lambda answer: _CODES[answer.error],
+            result=_shown,
+        )
+        answer: Answer = await fly(self.hub, found, call)
+        return answer
+
+    async def next_task(self, process: str, wait_ms: int, /) -> Task | None:
+        """The next task of the queue for this process."""
+        order = await self._next(process, wait_ms)
+        return order if isinstance(order, Task) else None
+
+    async def _next(self, process: str, wait_ms: int) -> Task | str | None:
+        agent = self.agents.get(process)
+        if agent is None:
+            return None
+        wait_s = self.hub.live.real_s(wait_ms * 1_000_000)
+        try:
+            order: Task | str = await asyncio.wait_for(
+                agent.queue.get(), max(0.05, min(wait_s, 30))
+            )
+        except TimeoutError:
+            return None
+        return order
+
+    def outcome(self, process: str, outcome: Outcome, /) -> None:
+        """A task that came from the queue has ended."""
+        agent, found = self.agents.get(process), self.process(process)
+        waiting = None if agent is None else agent.waiting.get(outcome.task)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(outcome)
+        elif found is not None:
+            self.supervisor.reported(found, outcome)
+
+    # -- for the lab's own runner; see `chaoslab.serve.ports.Home`
+
+    def hello(self, process: str, /) -> dict[str, Json]:
+        """What an incarnation must know of itself."""
+        found = self.process(process)
+        assert found is not None
+        return {
+            "process": process,
+            "region": found.region,
+            "seed": self.hub.spec.seed,
+            "speed": self.target.speed,
+            "now_ms": self.hub.loop.now_ns // 1_000_000,
+            "recover": self.agents[process].restarted and self._contract.resume == "self",
+            "identity": {n: list(t.identity_fields) for n, t in self._contract.tools.items()},
+        }
+
+    def ready(self, process: str, recovers: list[str], offers: list[str], /) -> None:
+        """The agent has started; the tasks that it finishes by itself."""
+        self.agents[process].started(recovers, offers)
+
+    async def next_order(self, process: str, wait_ms: int, /) -> dict[str, Json]:
+        """What the runner is to do next."""
+        order = await self._next(process, wait_ms)
+        if isinstance(order, Task):
+            return {"handle": task_json(order)}
+        return {} if order is None else {"release": order}
+
+    def raised(self, process: str, task: str, error: str, words: str, /) -> None:
+        """The handler of a task raised an exception."""
+        waiting = self.agents[process].waiting.get(task)
+        if waiting is not None and not waiting.done():
+            waiting.set_exception(type(error, (Exception,), {})(words))
+
+    def instances(self, process: str, /) -> dict[str, Instance]:
+        """The Wasm instances of an incarnation."""
+        return self._instances.setdefault(process, {})
+
+    def note(self, text: str, /) -> None:
+        """Something that a person should read beside the result."""
+        if len(self.hub.notes) < _NOTES_MAX and text not in self.hub.notes:
+            self.hub.notes.append(text)
+
+
+def _shown(answer: Answer) -> Json:
+    """What the history keeps of an answer."""
+    if not answer.error:
+        return {"data": answer.shown}
+    return {"error": _ERRORS[answer.error], "data": answer.shown}

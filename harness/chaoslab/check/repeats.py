@@ -1,0 +1,91 @@
+"""What must be the same in every repetition of an execution on real processes, and what need not.
+
+On the wall clock no two executions are the same, and that is no breach. Which of several tries
+carried an effect, whether there was one more of them, and what number a database gave out are
+matters of timing. What is not: how often each action stands at the end, how each task ended, and
+the keys. A key that comes from the task is the same each time; of two repetitions one may have seen
+fewer of the keys than the other, since it tried less often, but never others.
+
+>>> from chaoslab.history import Op, View
+>>> def run(key, ref):
+...     return Facts(View([
+...         Op(index=0, time_ns=0, type="invoke", f="tools.pay", marker="o-1", key=key),
+...         Op(index=1, time_ns=1, type="commit", f="tools.pay", marker="o-1", call=0,
+...            value={"ref": ref})]))
+>>> list(unlike(Contract(), run("k1", "7"), run("k1", "8")))
+[]
+>>> list(unlike(Contract(), run("k1", "7"), run("k2", "7")))
+[(('keys', 'pay', 'o-1'), {'k1'}, {'k2'})]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from chaoslab.check.facts import Facts, OpKey, requests_behind
+from chaoslab.contract import Contract
+
+Row = tuple[str, str, str]  # what, tool, marker or task
+Difference = tuple[Row, set[str], set[str]]
+_NO_KEY = "no key"
+
+
+def counts_of(facts: Facts, contract: Contract, /) -> dict[OpKey, int]:
+    """How often each action stands at the end. Compensations and what they undid are no goal."""
+    return {
+        key: len(
+            requests_behind(
+                [e for e in effects if e.stands and not e.undoes], contract.tool(key[0])
+            )
+        )
+        for key, effects in facts.effects.items()
+    }
+
+
+def unlike(contract: Contract, one: Facts, two: Facts, /) -> Iterator[Difference]:
+    """What differs between two executions with the same faults and may not."""
+    for key in {**one.operations, **two.operations}:
+        keys, others = _keys(one, key), _keys(two, key)
+        if not (keys <= others or others <= keys):
+            yield ("keys", *key), keys, others
+    yield from _effects(contract, one, two)
+    for name in {**one.tasks, **two.tasks}:
+        ends = [f.tasks[name].status if name in f.tasks else "" for f in (one, two)]
+        if ends[0] != ends[1]:
+            yield ("outcome", "", name), {ends[0]}, {ends[1]}
+
+
+def _effects(contract: Contract, one: Facts, two: Facts) -> Iterator[Difference]:
+    first, second = counts_of(one, contract), counts_of(two, contract)
+    unnamed: dict[str, list[OpKey]] = {}
+    for key in {**first, **second}:
+        tool = contract.tool(key[0])
+        if not tool.identity_fields or not key[1]:
+            # The marker is the wording, which may hold a time or a number: compare how many.
+            unnamed.setdefault(key[0], []).append(key)
+        elif not _alike(contract, one, two, [key], first.get(key, 0), second.get(key, 0)):
+            yield ("effects", *key), {str(first.get(key, 0))}, {str(second.get(key, 0))}
+    for name, keys in unnamed.items():
+        here, there = (sum(counts.get(k, 0) for k in keys) for counts in (first, second))
+        if not _alike(contract, one, two, keys, here, there):
+            yield ("effects", name, keys[0][1]), {str(here)}, {str(there)}
+
+
+def _alike(
+    contract: Contract, one: Facts, two: Facts, keys: list[OpKey], here: int, there: int
+) -> bool:
+    if here == there:
+        return True
+    if contract.tool(keys[0][0]).promise == "at-least-once" and here and there:
+        return True
+    # Who ends as uncertain says that it may have happened or not: a request on its way when the
+    # process died is either.
+    tasks = {name for facts in (one, two) for key in keys for name in facts.tasks_of(key)}
+    ends = [f.tasks[n].status if n in f.tasks else "" for n in sorted(tasks) for f in (one, two)]
+    return bool(ends) and set(ends) == {"uncertain"} and max(here, there) <= len(keys)
+
+
+def _keys(facts: Facts, key: OpKey) -> set[str]:
+    entry = facts.operations.get(key)
+    tries = entry.attempts if entry is not None else ()
+    return {_NO_KEY if op.key is None else op.key for op in tries}

@@ -1,0 +1,47 @@
+"""One execution without faults, to see what an agent does: for `init --discover` and `doctor`.
+
+It is not judged. Two customers, each with one task of every kind, are enough to tell what all
+requests have in common from what belongs to one task.
+
+>>> view = calm_view("fixtures/agents/minimal.py:make_agent", in_process=True)
+>>> len(view.named("task.submit")) == len(view.named("task.outcome")) > 2
+True
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from chaoslab.core.errors import LabError
+from chaoslab.history import View, read
+from chaoslab.run.plan import calm, execution_of
+from chaoslab.run.select import scenario_files, specs_for
+from chaoslab.run.workers import Workers
+
+_SCENARIO: Final = "matrix/timeout-after-commit"
+
+
+def calm_view(agent: str, /, *, contract: str | None = None, in_process: bool = False) -> View:
+    """What the agent does when nothing goes wrong. LabError where it did not get through, with its
+    own words."""
+    spec = specs_for(scenario_files([_SCENARIO]), agent, contract=contract, seeds=[0])[0]
+    kinds = len(spec.workload.kinds)
+    use = replace(spec.scenario.workload, sessions=2, tasks=kinds, mix=())
+    scenario = calm(replace(spec.scenario, workload=use))
+    workers = Workers(in_process=in_process)
+    with tempfile.TemporaryDirectory(prefix="chaoslab-") as folder:
+        path = Path(folder) / "calm.jsonl"
+        header = {"scenario": scenario.id, "agent": agent, "seed": spec.seed}
+        try:
+            told = workers.execute(execution_of(spec, scenario, ()), path, header, "first")
+        finally:
+            workers.close()
+        if told["broke"]:
+            raise LabError(
+                f"the agent did not get through its tasks without any fault: {told['broke']}",
+                hint="mend that first; chaoslab run shows more",
+            )
+        return View(read(path).ops)

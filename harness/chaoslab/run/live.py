@@ -1,0 +1,211 @@
+"""A run on real processes: recorded, not deterministic, so proven by repetition.
+
+The execution without faults says which sites there are, as in the simulator. The one with faults
+is then done several times, and each is judged with the others as its repeats. What one of them
+proves broken from a ledger is broken; that others held does not make it a flaw of the test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from chaoslab.backends.common import merged_contract
+from chaoslab.check import Finding, because, judge, overall, recovery_ms
+from chaoslab.check.candidates import candidates
+from chaoslab.check.model import Evidence
+from chaoslab.faults import Placed, Site, place
+from chaoslab.faults.plan import matches
+from chaoslab.history import View, read
+from chaoslab.run.model import RunRecord, RunSpec
+from chaoslab.run.plan import calm, counted, execution_of, limits_in_force, vacuity
+from chaoslab.run.workers import Workers
+from chaoslab.scenario import Scenario
+
+_CHAINS_MAX: Final = 20
+_WORST: Final = ("invalid", "unknown", "valid", "not-applicable")
+
+
+def perform_live(spec: RunSpec, workers: Workers, folder: Path, record: RunRecord) -> None:
+    """Performs a run on real processes and leaves its histories in `folder`."""
+    record.not_applicable = meaningless(spec)
+    if record.not_applicable:
+        record.verdict = "not-applicable"
+        return
+    path = folder / "control.jsonl"
+    control = _execute(spec, calm(spec.scenario), (), workers, path)
+    if not _took(record, control, "the fault-free execution"):
+        return
+    record.control_digest = control["digest"]
+    contract = merged_contract(spec.contract, spec.workload)
+    sites = [Site(**s) for s in control["sites"]]
+    placed = place(spec.scenario.faults, sites, contract)
+    record.faults = counted(placed, {})
+    view = View(read(path).ops)
+    limits = limits_in_force(spec)
+    alone = judge(Evidence(history=view, contract=contract, limits=limits, recorded=True))
+    own = workers.judge_own(spec, path)
+    record.control_violations = tuple(
+        replace(v, where="control") for f in (*alone.findings, *own) for v in f.violations
+    )
+    if record.control_violations:
+        record.verdict = "invalid"
+        record.digest, record.ops = control["digest"], control["ops"]
+        _explain(record, {"control": view})
+        return
+    record.not_applicable = unreachable(spec, placed, sites)
+    if record.not_applicable:
+        record.verdict = "not-applicable"
+        record.digest, record.ops = control["digest"], control["ops"]
+        return
+    _strike(spec, workers, folder, record, placed, view)
+
+
+def _strike(
+    spec: RunSpec,
+    workers: Workers,
+    folder: Path,
+    record: RunRecord,
+    placed: tuple[Placed, ...],
+    control: View,
+) -> None:
+    contract, limits = merged_contract(spec.contract, spec.workload), limits_in_force(spec)
+    views: dict[str, View] = {}
+    struck: list[Mapping[str, Any]] = []
+    for number in range(spec.repeats + 1):
+        where = "fault" if number == 0 else f"repeat-{number}"
+        path = folder / f"{where}.jsonl"
+        told = _execute(spec, spec.scenario, placed, workers, path)
+        if not _took(record, told, "the execution with faults"):
+            return
+        views[where] = View(read(path).ops)
+        struck.append(told)
+    record.digest, record.ops = struck[0]["digest"], struck[0]["ops"]
+    record.faults = counted(placed, struck[0]["fired"])
+    findings: list[Sequence[Finding]] = []
+    for where, view in views.items():
+        evidence = Evidence(
+            history=view,
+            contract=contract,
+            limits=limits,
+            control=control,
+            repeats=tuple(v for name, v in views.items() if name != where),
+            recorded=True,
+        )
+        own = workers.judge_own(spec, folder / f"{where}.jsonl", control=folder / "control.jsonl")
+        findings.append([_placed(f, where) for f in (*judge(evidence).findings, *own)])
+    record.findings = merged(findings)
+    advice = candidates((control, *views.values()), contract)
+    record.advice = tuple(one.to_json() for one in advice)
+    _conclude(record, views)
+
+
+def _conclude(record: RunRecord, views: Mapping[str, View]) -> None:
+    first = views["fault"]
+    record.attempts_max = max(
+        (op.attempt for op in first if op.type == "invoke" and op.f.startswith("tools.")),
+        default=0,
+    )
+    record.recovery_ms = recovery_ms(first)
+    empty = [vacuity(record.spec.scenario, record.faults, view) for view in views.values()]
+    record.vacuous = next(filter(None, empty), "")
+    _explain(record, views)
+    verdict = overall(f.verdict for f in record.findings)
+    if verdict == "valid" and record.vacuous:
+        verdict = "unknown"
+    assert verdict != "not-applicable"
+    record.verdict = verdict
+
+
+def merged(findings: Sequence[Sequence[Finding]], /) -> tuple[Finding, ...]:
+    """One finding per check out of those of all repetitions: the worst verdict counts, and each
+    bug stands once, where it was seen first."""
+    out = []
+    for group in zip(*findings, strict=True):
+        worst = min(group, key=lambda f: _WORST.index(f.verdict))
+        known: dict[str, Any] = {}
+        for finding in group:
+            for violation in finding.violations:
+                known.setdefault(violation.fingerprint, violation)
+        seen = sum(f.verdict == worst.verdict for f in group)
+        reason = worst.reason
+        if worst.verdict in ("invalid", "unknown") and seen < len(group):
+            reason = f"{reason} (in {seen} of {len(group)} executions)"
+        out.append(replace(worst, violations=tuple(known.values()), reason=reason))
+    return tuple(out)
+
+
+def _placed(finding: Finding, where: str) -> Finding:
+    return replace(finding, violations=tuple(replace(v, where=where) for v in finding.violations))
+
+
+def _explain(record: RunRecord, views: Mapping[str, View]) -> None:
+    for violation in record.violations:
+        if violation.fingerprint not in record.because and len(record.because) < _CHAINS_MAX:
+            chain = because(views[violation.where], violation)
+            record.because[violation.fingerprint] = chain
+
+
+def meaningless(spec: RunSpec, /) -> str:
+    """Why a scenario cannot be said on real processes at all; "" where it can.
+
+    Wasm tools run where the lab can reach into them, time cannot be made to jump, and the lab
+    cuts the links of regions only around its own memory.
+    """
+    scenario, target = spec.scenario, spec.target
+    assert target is not None
+    own_runner = target.ready == "ports"
+    places = {f.at for f in scenario.faults}
+    if any(p.startswith("wasm") for p in places) and not own_runner:
+        return "its fault strikes inside a Wasm guest, and this agent's guests are its own"
+    if len(scenario.regions.names) > 1 and not own_runner:
+        return "it needs two regions, and this agent's memory is its own"
+    if scenario.operator and not own_runner:
+        return "it needs an operator who releases a session, and the lab has no door to this one's"
+    idle_ms = scenario.workload.idle_ms // target.speed
+    if idle_ms > target.timeout_ms:
+        return (
+            f"it waits {scenario.workload.idle_ms // 1000} s, and real time cannot be made to jump"
+        )
+    return ""
+
+
+def unreachable(spec: RunSpec, placed: Sequence[Placed], sites: Sequence[Site], /) -> str:
+    """Why the faults of a scenario strike nothing of this agent; "" where they do."""
+    if not placed or any(p.eligible or p.fault.attempt > 1 for p in placed):
+        return ""
+    contract = merged_contract(spec.contract, spec.workload)
+    for one in placed:
+        first = replace(one.fault, attempt=1)
+        if any(matches(first, site, contract) for site in sites):
+            return ""
+    names = ", ".join(dict.fromkeys(p.fault.at for p in placed))
+    return f"the agent never calls {names}"
+
+
+def _execute(
+    spec: RunSpec,
+    scenario: Scenario,
+    placed: tuple[Placed, ...],
+    workers: Workers,
+    path: Path,
+) -> dict[str, Any]:
+    execution = execution_of(spec, scenario, placed)
+    header = {
+        "scenario": scenario.id,
+        "agent": spec.agent,
+        "seed": spec.seed,
+        "recorded": True,
+    }
+    return workers.execute(execution, path, header, "first")
+
+
+def _took(record: RunRecord, result: Mapping[str, Any], which: str) -> bool:
+    record.notes = (*record.notes, *result.get("notes", ()))
+    record.output += result.get("printed", "")
+    if result["broke"]:
+        record.broke = f"{which}: {result['broke']}"
+        return False
+    return True
