@@ -66,11 +66,16 @@ class _Requests:
         self._next: dict[_Group, int] = {}
         self._taken: set[tuple[int, int]] = set()
         self._any: dict[_Group, list[Op]] = {}
+        self._actions: dict[str, set[str]] = {}
         self._told: dict[tuple[str, str, str], Op] = {}  # (tool, marker, reference)
         for (tool, marker), entry in view.operations().items():
             for op in entry.attempts:
                 if op.f not in names:
                     continue
+                self._actions.setdefault(tool, set()).add(marker)
+                # Those of which the effect is known have had theirs.
+                known = sum(c.f == op.f for c in view.commits(op.index))
+                self._taken.update((op.index, copy) for copy in range(known))
                 answer = view.completion(op.index)
                 no = answer is not None and answer.type == "fail"
                 for group in _groups(tool, marker, op.key):
@@ -92,7 +97,9 @@ class _Requests:
         if (tool, marker, None) not in self._any:
             if marker and tool not in self._unnamed:
                 return None
-            marker = ""  # the row does not tell the action
+            # The row does not tell the action; where the tool was asked for one only, it is that.
+            actions = self._actions.get(tool, ())
+            marker = next(iter(actions)) if len(actions) == 1 else ""
         group: _Group = (tool, marker, key)
         if group not in self._any:
             group = (tool, marker, None)
@@ -113,7 +120,7 @@ class _Requests:
         if at < len(row) and row[at][0].index < commit.index:
             self._taken.add((row[at][0].index, row[at][1]))
             return row[at][0]
-        return row[at - 1][0] if at else None
+        return row[at - 1][0] if at and row[at - 1][0].index < commit.index else None
 
 
 def _groups(tool: str, marker: str, key: str | None) -> list[_Group]:

@@ -8,9 +8,9 @@ quarantined session is left alone.
 Only what the agent reports is judged. Several processes may speak about one session, so moves
 are followed per process; a new process may begin anew, or report again what stood. Quarantine
 alone is shared by all. Another process that was already running cannot know of it at once: it is
-held to it from its next reading of the primary memory for that session, or after 30 s of virtual
-time in which it was not paused. The process that reported it, and any that starts later, are held
-to it at once: so store the quarantine first, and report it second.
+held to it from its next reading of the primary memory for that session, or after 30 s of the
+record's time in which it was not paused. The process that reported it, and any that starts later,
+are held to it at once: so store the quarantine first, and report it second.
 
 >>> from chaoslab.contract import Contract, Limits
 >>> from chaoslab.history import Op, View

@@ -231,7 +231,7 @@ def _commit(op: Op) -> str:
     if head == "tools":
         if op.get("compensates"):
             return f"the service undoes {op.get('compensates')}"
-        if op.call < 0 and not op.process:
+        if op.call < 0 and not (op.process or op.get("tenant")):  # read when all was over
             return f"its ledger shows {op.get('ref') or f'{tail} {op.marker}'} in the end"
         return f"the service commits it: {op.get('ref') or f'{tail} {op.marker}'}"
     if op.f == "memory.erase":

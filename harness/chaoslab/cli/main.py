@@ -168,7 +168,7 @@ def _init(parser: argparse.ArgumentParser) -> None:
         help="a service of yours; default: those that variables of the environment name",
     )
     parser.add_argument(
-        "--discover", action="store_true", help="run it once without faults, and write what it calls"
+        "--discover", action="store_true", help="run it once without faults; write what it calls"
     )
     parser.add_argument("--python", action="store_true", help="write a new agent in Python instead")
     parser.add_argument("--force", action="store_true", help="write over what is there")

@@ -3,13 +3,14 @@
 The order is that of the command's exit codes: a broken promise comes before a lab that broke,
 before a run that cannot be repeated, before what nobody has proven. Only what held passes.
 
->>> entry = {"verdict": "valid", "caught": None, "broke": None, "differs": None, "vacuous": None,
+>>> entry = {"verdict": "valid", "broke": None, "differs": None, "vacuous": None, "caught": None,
 ...          "not_applicable": None, "required": [], "checks": {}, "violations": [],
-...          "role": "subject", "id": "r", "scenario": "matrix/x", "seed": 0, "agent": "a.py:make"}
+...          "scenario": "matrix/x", "seed": 0}
 >>> ending([entry], "reports/1").how
 'pass'
->>> ending([entry | {"differs": "entry 7 (tools.pay)"}], "reports/1").text.splitlines()[0]
-'not repeatable: matrix/x, seed 0'
+>>> idle = entry | {"verdict": "unknown", "vacuous": "no effect was committed"}
+>>> ending([entry, idle], "reports/1")
+Ending(how='skip', text='unproven: matrix/x, seed 0: no effect was committed')
 """
 
 from __future__ import annotations

@@ -143,10 +143,22 @@ def reasons(runs: Sequence[Mapping[str, Any]], folder: str, /) -> list[str]:
         out.append(f"NOT APPLICABLE  {', '.join(names)}\n  {why}")
     for why, names in idle.items():
         out.append(f"UNPROVEN  {', '.join(names)}\n  {why}")
+    out += [f"KEYS  {words}" for words in _advice(runs)]
     repeated = sum(n - 1 for n in seen.values())
     if repeated:
         out.append(f"The same bugs were seen {repeated} more time(s); results.json has them all.")
     return out
+
+
+def _advice(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """For each tool that was called without a key, the advice that rests on the most tries."""
+    best: dict[str, tuple[int, str]] = {}
+    for run in runs:
+        for one in run["key_advice"]:
+            tested = sum(c["verdict"] != "untested" for c in one["candidates"])
+            if tested > best.get(one["tool"], (0, ""))[0]:
+                best[one["tool"]] = (tested, one["words"])
+    return [words for _, words in best.values()]
 
 
 def _not_applicable(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:

@@ -23,7 +23,7 @@ from typing import Final
 from chaoslab.contract import Contract, ToolContract
 from chaoslab.contract.target import Target
 from chaoslab.history import View
-from chaoslab.run.discover import Seen, listed, seen_tools, sql_line, tool_lines
+from chaoslab.run.discover import Seen, listed, seen_tools, sql_line, tool_head, tool_lines
 
 _METHODS: Final = {
     "recover": (
@@ -227,13 +227,21 @@ class _Told:
         for tool in self._blind:
             yield Addition(
                 why=f"without it effects.delivery stays unproven for {tool.name}",
-                lines=(f"[tools.{tool.name}]", sql_line(tool.identity_fields)),
+                lines=(tool_head(tool.name), sql_line(tool.identity_fields)),
             )
         for name, one in self._declared.items():
-            if not self._contract.tools[name].identity_fields and one.identity:
+            tool = self._contract.tools[name]
+            if tool.match and one.keyed and not tool.keys:
+                over_http = not tool.match.startswith(("mcp ", "python "))
+                at = '{ header = "Idempotency-Key" }' if over_http else "true"
+                yield Addition(
+                    why=f"{name} was sent with a key; if the service knows a repeat by it, say so",
+                    lines=(tool_head(name), f"keys = {at}"),
+                )
+            if not tool.identity_fields and one.identity:
                 yield Addition(
                     why=f"so that a repeat of {name} in other words is recognised as a repeat",
-                    lines=(f"[tools.{name}]", f"identity_fields = {listed(one.identity)}"),
+                    lines=(tool_head(name), f"identity_fields = {listed(one.identity)}"),
                 )
         if "recover" in self._offers and self._contract.resume != "self":
             yield Addition(

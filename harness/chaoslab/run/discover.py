@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote
 
+from chaoslab.contract.tool_rules import METHODS
 from chaoslab.history import Op, View, tool_of
 
 READS: Final = ("GET", "HEAD", "OPTIONS")
@@ -72,12 +73,20 @@ def seen_tools(
     for op in view:
         if op.type == "invoke" and not op.get("lookup"):
             request = _request(op, services, words)
-            if request is not None:
+            if request is not None and _writable(request.match):
                 found.setdefault(request.match or f" {request.tool}", []).append(request)
     out: list[Seen] = []
     for _, requests in sorted(found.items(), key=lambda one: bool(one[1][0].match)):
         out.append(_seen(requests, words, [*taken, *(one.name for one in out)]))
     return tuple(sorted(out, key=lambda one: one.reads))
+
+
+def _writable(match: str) -> bool:
+    """Whether a contract could name such a request at all."""
+    kind, _, rest = match.partition(" ")
+    if kind == "mcp":
+        return not re.search(r"\s", rest) and not rest.endswith("/")
+    return not match or (kind in METHODS and not re.search(r"\s", rest))
 
 
 def offered_tools(view: View, /) -> tuple[str, ...]:
@@ -298,14 +307,14 @@ def listed(texts: Iterable[str], /) -> str:
 
 def tool_lines(tool: Seen, /) -> list[str]:
     """The `[tools.NAME]` table of a tool that was seen."""
-    lines = [f"[tools.{tool.name}]"]
+    lines = [tool_head(tool.name)]
     if tool.match:
         lines.append(f"match = {quoted(tool.match)}")
     lines += _key_lines(tool)
     if tool.identity:
         lines.append(f"identity_fields = {listed(tool.identity)}")
     else:
-        sent = ", ".join(dict(_leaves(tool.args))) or "nothing"
+        sent = _printable(", ".join(dict(_leaves(tool.args)))) or "nothing"
         lines.append("# TODO: which fields say which action it is? Without them all of them do.")
         lines.append(f"# Sent were: {sent}.")
         lines.append('# identity_fields = ["…"]')
@@ -313,6 +322,21 @@ def tool_lines(tool: Seen, /) -> list[str]:
     if tool.match:
         lines += effect_lines(tool)
     return lines
+
+
+def tool_head(name: str, /) -> str:
+    """The head of a tool's table.
+
+    >>> tool_head("refund"), tool_head("pay.card")
+    ('[tools.refund]', '[tools."pay.card"]')
+    """
+    bare = re.fullmatch(r"[A-Za-z0-9_-]+", name)
+    return f"[tools.{name if bare else quoted(name)}]"
+
+
+def _printable(text: str) -> str:
+    """What may stand in a comment, which ends with its line."""
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def _key_lines(tool: Seen) -> list[str]:
@@ -331,9 +355,9 @@ def _key_lines(tool: Seen) -> list[str]:
 
 def promise_lines(*, keys: bool) -> list[str]:
     """The promise: nobody but the team can give one, so the weakest stands."""
-    best = "exactly-once" if keys else "at-most-once (exactly-once needs keys)"
+    others = '"exactly-once"' if keys else '"at-most-once", or with keys "exactly-once"'
     return [
-        f"# TODO: what do you promise? {best}, or:",
+        f"# TODO: what do you promise? This is the weakest; stronger: {others}.",
         'promise = "at-least-once"',
     ]
 
@@ -344,7 +368,7 @@ def effect_lines(tool: Seen, /) -> list[str]:
     lines = [
         "# TODO: where does it stand what was done? Without a source nobody can say whether an",
         "# action happened twice. One of:",
-        f"# {sql_line(tool.identity)}",
+        f"# {_printable(sql_line(tool.identity))}",
     ]
     if tool.match.startswith("mcp "):
         lines.append(f'# effects = {{ tool = "{service}/…" }}')

@@ -185,11 +185,12 @@ def proposed(environment: Mapping[str, str], /) -> tuple[dict[str, str], dict[st
         if variable in MODELS:
             env[variable] = MODELS[variable]
         elif _local(value) and not _NOT_SERVICES.fullmatch(variable):
-            name = service_name(variable)
-            same = [n for n, at in services.items() if at == value]
-            if same or name not in services:
-                services.setdefault(same[0] if same else name, value)
-                env[variable] = f"{{services.{same[0] if same else name}}}"
+            short = service_name(variable)
+            names = (short, _plain_name(variable), *(f"{short}-{n + 2}" for n in range(len(env))))
+            name = next(n for n in names if services.get(n, value) == value)
+            name = next((n for n, at in services.items() if at == value), name)
+            services[name] = value
+            env[variable] = f"{{services.{name}}}"
     return services, env
 
 
@@ -199,8 +200,11 @@ def service_name(variable: str, /) -> str:
     >>> [service_name(v) for v in ("BILLING_URL", "CRM_API_BASE_URL", "KB_MCP_URL", "URL")]
     ['billing', 'crm', 'kb', 'url']
     """
-    short = _SUFFIX.sub("", variable) or variable
-    return re.sub(r"[^a-z0-9_-]+", "-", short.lower()).strip("-_") or "service"
+    return _plain_name(_SUFFIX.sub("", variable) or variable)
+
+
+def _plain_name(variable: str) -> str:
+    return re.sub(r"[^a-z0-9_-]+", "-", variable.lower()).strip("-_") or "service"
 
 
 def _local(value: str) -> bool:

@@ -337,32 +337,31 @@ class _Command:
         argv = [self.base.fill(part) for part in self.base.effects.command]
         hint = "run it by hand; it must print one JSON object a line and end with code 0"
         try:
-            process = await asyncio.create_subprocess_exec(
+            transport, printed = await asyncio.get_running_loop().subprocess_exec(
+                _Printed,
                 *argv,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
                 cwd=self.base.folder(),
                 start_new_session=True,
             )
         except OSError as error:
             what = f"{argv[0]!r} cannot be started: {type(error).__name__}"
             raise self.base.error("command", what, hint) from None
-        assert process.stdout is not None and process.stderr is not None
+        group = transport.get_pid()
         try:
-            said, complained, code = await asyncio.wait_for(
-                asyncio.gather(_bounded(process.stdout), _bounded(process.stderr), process.wait()),
-                READ_S,
-            )
+            await asyncio.wait_for(printed.ended.wait(), READ_S)
         except TimeoutError:
             what = f"{argv[0]!r} did not end within {READ_S:g} s"
             raise self.base.error("command", what, hint) from None
-        except ValueError as error:
-            raise self.base.error("command", str(error), hint) from None
         finally:
             with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+                os.killpg(group, signal.SIGKILL)
+            await printed.exited.wait()
+            transport.close()
+        if printed.size > BYTES_MAX:
+            raise self.base.error("command", f"it printed more than {BYTES_MAX} bytes", hint)
+        said, complained = bytes(printed.out[1]), bytes(printed.out[2])
+        code = transport.get_returncode()
         if code:
             words = complained.decode("utf-8", "replace").strip().splitlines()[-1:]
             what = f"{argv[0]!r} ended with code {code}: {''.join(words)}"
@@ -380,14 +379,37 @@ class _Command:
         return found
 
 
-async def _bounded(stream: asyncio.StreamReader) -> bytes:
-    parts, size = [], 0
-    while part := await stream.read(1 << 16):
-        size += len(part)
-        if size > BYTES_MAX:
-            raise ValueError(f"it printed more than {BYTES_MAX} bytes")
-        parts.append(part)
-    return b"".join(parts)
+class _Printed(asyncio.SubprocessProtocol):
+    """What a command prints, until it has ended and closed its output, or printed too much."""
+
+    def __init__(self) -> None:
+        self.out = {1: bytearray(), 2: bytearray()}
+        self.size = 0
+        self.ended = asyncio.Event()
+        self.exited = asyncio.Event()
+        self._open = {0, 1, 2}  # 0 stands for the process
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        """Keeps what fits."""
+        self.size += len(data)
+        if self.size > BYTES_MAX:
+            self.ended.set()
+        else:
+            self.out[fd] += data
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        """One of its outputs is closed."""
+        self._over(fd)
+
+    def process_exited(self) -> None:
+        """It has ended; what it started may still hold its outputs."""
+        self.exited.set()
+        self._over(0)
+
+    def _over(self, part: int) -> None:
+        self._open.discard(part)
+        if not self._open:
+            self.ended.set()
 
 
 class _Function:

@@ -189,8 +189,10 @@ def _squeezed(text: str) -> str:
 def _said(messages: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     out: dict[str, str] = {}
     for message in messages:
-        for key, value in _SAID.findall(text_of(message.get("content"))):
-            out[key] = value.strip()
+        text = text_of(message.get("content"))
+        if "=" in text:
+            for key, value in _SAID.findall(text):
+                out[key] = value.strip()
     return out
 
 

@@ -13,11 +13,13 @@ ends a step, or reopens it, as its reaction says.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from chaoslab.core.jsons import Json
 from chaoslab.scenario.model import Reaction, Step
-from chaoslab.world.transcript import Asked, asked_in, failure, result_id
+from chaoslab.world.transcript import asked, calls_in, failure, result_id
+
+_Raw: TypeAlias = Mapping[str, Any]
 
 
 class Progress:
@@ -28,7 +30,7 @@ class Progress:
         self._plan = plan
         self._tries: dict[int, int] = {}
         self._again: dict[int, Reaction] = {}
-        self._before: dict[int, Mapping[str, Json] | None] = {}
+        self._before: dict[int, _Raw | None] = {}
         self._next = 0
         self.gave_up = False
         self._begin_group()
@@ -41,10 +43,8 @@ class Progress:
         progress = cls(plan)
         for round in _rounds(messages):
             progress._waiting = list(progress.open)
-            for message, asked in round:
-                name = asked.name if asked is not None else str(message.get("name", ""))
-                args = asked.args if asked is not None else None
-                progress._result(name, args, failure(message, pattern))
+            for message, call in round:
+                progress._result(message, call, failure(message, pattern))
         return progress
 
     def tries(self, step: int, /) -> int:
@@ -57,7 +57,8 @@ class Progress:
 
     def before(self, step: int, /) -> Mapping[str, Json] | None:
         """The arguments of a step's last call, as the transcript has them."""
-        return self._before.get(step)
+        call = self._before.get(step)
+        return None if call is None else asked(call).args
 
     def _begin_group(self) -> None:
         first = self._next
@@ -68,16 +69,18 @@ class Progress:
         self._waiting = list(self.open)
         self._fresh = True
 
-    def _result(self, name: str, args: Mapping[str, Json] | None, code: str | None) -> None:
+    def _result(self, message: _Raw, call: _Raw | None, code: str | None) -> None:
         if self._fresh:  # an agent that went on after all is not held to what was before
             self.gave_up, self._fresh = False, False
         if not self.open:  # nothing was asked for any more
             self.gave_up = code is not None
             return
-        named = (s for s in self._waiting if self._plan[s].name == name)
-        step = next(named, self._waiting[0])
+        step = self._waiting[0]
+        if len(self._waiting) > 1:
+            name = str(message.get("name", "")) if call is None else asked(call).name
+            step = next((s for s in self._waiting if self._plan[s].name == name), step)
         self._waiting.remove(step)
-        self._before[step] = args
+        self._before[step] = call
         reaction = None if code is None else self._plan[step].reaction(code)
         repeat = reaction in ("retry", "ask-again")
         if reaction is not None and repeat and self.tries(step) < self._plan[step].retries_max:
@@ -92,31 +95,30 @@ class Progress:
             self._waiting = list(self.open)
 
 
-def _rounds(
-    messages: Sequence[Mapping[str, Any]],
-) -> Iterator[list[tuple[Mapping[str, Any], Asked | None]]]:
+def _rounds(messages: Sequence[_Raw]) -> Iterator[list[tuple[_Raw, _Raw | None]]]:
     """The tool results between two other messages, each with the call that it answers.
 
     Results of one answer come in any order, and after a restart some come twice; what counts is
     the call, so they are put into the order of the calls, the last one of each.
     """
-    asked: dict[str, tuple[int, Asked]] = {}
-    results: list[Mapping[str, Any]] = []
-    for message in (*messages, {"role": ""}):
-        if message.get("role") == "tool":
+    calls: dict[str, _Raw] = {}
+    results: list[_Raw] = []
+    for message in messages:
+        role = message.get("role")
+        if role == "tool":
             results.append(message)
             continue
         if results:
-            yield _in_order(results, asked)
+            yield _in_order(results, calls)
             results = []
-        if message.get("role") == "assistant":
-            asked = {a.id: (n, a) for n, a in enumerate(asked_in(message)) if a.id}
+        if role == "assistant":
+            calls = {c["id"]: c for c in calls_in(message) if isinstance(c.get("id"), str)}
+            calls.pop("", None)
+    if results:
+        yield _in_order(results, calls)
 
 
-def _in_order(
-    results: Sequence[Mapping[str, Any]], asked: Mapping[str, tuple[int, Asked]]
-) -> list[tuple[Mapping[str, Any], Asked | None]]:
-    known = {result_id(m): m for m in results if result_id(m) in asked}
-    ids = sorted(known, key=lambda id: asked[id][0])
-    rest = [m for m in results if result_id(m) not in asked]
-    return [*((known[i], asked[i][1]) for i in ids), *((m, None) for m in rest)]
+def _in_order(results: Sequence[_Raw], calls: Mapping[str, _Raw]) -> list[tuple[_Raw, _Raw | None]]:
+    known = {result_id(m): m for m in results}
+    rest: list[tuple[_Raw, _Raw | None]] = [(m, None) for m in results if result_id(m) not in calls]
+    return [(known[id], call) for id, call in calls.items() if id in known] + rest

@@ -31,7 +31,7 @@ from typing import Any, Final, TypeAlias
 
 from chaoslab.core.jsons import Json, canonical, plain
 from chaoslab.world.api import ModelReply, ToolCall
-from chaoslab.world.transcript import asked_in, parsed, result_id, text_of
+from chaoslab.world.transcript import asked, calls_in, parsed, result_id, text_of
 
 Message: TypeAlias = Mapping[str, Any]
 
@@ -152,7 +152,7 @@ def _shape(message: Message) -> dict[str, Any]:
         told = parsed(text) if out["role"] == "tool" else None
         if told is not None or text:
             out["content"] = text if told is None else told
-    calls = asked_in(message)
+    calls = [asked(c) for c in calls_in(message)]
     if calls:
         out["tool_calls"] = [{"id": c.id, "name": c.name, "args": c.args} for c in calls]
     if out["role"] == "tool" and result_id(message):

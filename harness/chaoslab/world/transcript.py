@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -51,20 +51,20 @@ def text_of(content: object, /) -> str:
     return "\n".join(p for p in parts if isinstance(p, str))
 
 
-def asked_in(message: Mapping[str, Any], /) -> tuple[Asked, ...]:
-    """The tool calls of an assistant's message.
-
-    >>> old = {"id": "c1", "function": {"name": "refund", "arguments": '{"order": "A-1"}'}}
-    >>> asked_in({"role": "assistant", "tool_calls": [old]})
-    (Asked(id='c1', name='refund', args={'order': 'A-1'}),)
-    """
+def calls_in(message: Mapping[str, Any], /) -> list[Mapping[str, Any]]:
+    """The tool calls of an assistant's message, as they stand there."""
     calls = message.get("tool_calls")
-    if not isinstance(calls, Sequence) or isinstance(calls, str):
-        return ()
-    return tuple(_asked(c) for c in calls if isinstance(c, Mapping))
+    if type(calls) is not list and type(calls) is not tuple:
+        return []
+    return [c for c in calls if isinstance(c, Mapping)]
 
 
-def _asked(call: Mapping[str, Any]) -> Asked:
+def asked(call: Mapping[str, Any], /) -> Asked:
+    """A tool call in one spelling.
+
+    >>> asked({"id": "c1", "function": {"name": "refund", "arguments": '{"order": "A-1"}'}})
+    Asked(id='c1', name='refund', args={'order': 'A-1'})
+    """
     inner = call.get("function")
     said: Mapping[str, Any] = inner if isinstance(inner, Mapping) else call
     args = said.get("args", said.get("arguments"))
@@ -107,6 +107,9 @@ def failure(message: Mapping[str, Any], pattern: str = "", /) -> str | None:
     'too late'
     """
     content = message.get("content")
+    if type(content) is str and not pattern and "rror" not in content:
+        # The common case, quickly: no sign of an error can be spelled without these letters.
+        return "" if any(message.get(flag) is True for flag in _FLAGS) else None
     text = text_of(content)
     told: object = _loose(text)
     if isinstance(content, Mapping):

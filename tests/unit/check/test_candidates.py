@@ -340,3 +340,25 @@ def test_damaged_model_entries_do_no_harm(value: Any) -> None:
     h.add("ok", "model.complete", value, call=-1, task="s1-t1")
     pay(h, "o-1")
     assert set(scored(only(h)).values()) == {"untested"}
+
+
+def test_a_transcript_that_is_told_anew_counts_from_nothing() -> None:
+    """The same process asks once more with the whole conversation, as after a useless answer."""
+    h = History().submit("s1-t1")
+    think(h, ("a", "pay", order("o-1")))
+    pay(h, "o-1")
+    think(h, ("b", "pay", order("o-2")), results=1, extends=1)
+    pay(h, "o-2", "info")
+    think(h, ("c", "pay", order("o-2")), results=1)
+    pay(h, "o-2")
+    assert scored(only(h)) == {"call-id": "unstable", "step": "stable", "identity": "stable"}
+
+
+def test_a_retry_without_any_fault_of_the_labs_is_no_second_wish() -> None:
+    control = History().submit("s1-t1")
+    think(control, ("a", "pay", order("o-1")))
+    pay(control, "o-1", "info")  # the service itself was slow
+    pay(control, "o-1")
+    think(control, ("b", "pay", order("o-1")), results=1, extends=1)
+    pay(control, "o-1")
+    assert scored(only(control))["step"] == "stable"

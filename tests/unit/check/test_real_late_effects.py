@@ -64,6 +64,27 @@ def test_one_request_that_was_delivered_twice_is_the_networks() -> None:
     assert codes("effects.delivery", h.end()) == ["duplicate-effect/un-keyed-retry"]
 
 
+def test_a_request_whose_effect_is_known_has_had_it() -> None:
+    """The lab reads the source after each answer as well, and knows some of them for certain."""
+    h = History().submit("s1-t1")
+    first = h.ask("refund", "o-1", key="a")
+    h.commit(first, ref="7")
+    h.ok(first)
+    second = h.ask("refund", "o-1", key="b")
+    h.info(second)
+    h.outcome("s1-t1", "uncertain")
+    row(h, "refund", "o-1", "8")
+    (found,) = find("effects.delivery", h.end()).violations
+    assert (found.anomaly, {first, second} <= set(found.witness)) == ("key-changed", True)
+
+
+def test_a_request_after_the_row_was_read_did_not_make_it() -> None:
+    h = History().submit("s1-t1")
+    row(h, "notify", "o-1", "7")
+    h.ok(h.ask("notify", "o-1"))
+    assert codes("effects.delivery", h.outcome("s1-t1").end()) == ["unexpected-effect"]
+
+
 def test_a_request_that_never_went_out_did_nothing() -> None:
     h = History().submit("s1-t1")
     call = h.ask("notify", "o-1")
@@ -122,7 +143,9 @@ def test_the_fields_of_a_row_are_not_the_words_of_a_request() -> None:
 
 @pytest.mark.parametrize(("tool", "marker"), [("say", "row-1"), ("refund", "")])
 def test_a_row_that_tells_nothing_accuses_nobody(tool: str, marker: str) -> None:
-    h = asked(tool=tool).outcome("s1-t1", "completed", (tool, "o-1"))
+    h = asked(tool=tool)
+    h.ok(h.ask(tool, "o-2", key="k2"))
+    h.outcome("s1-t1", "completed", (tool, "o-1"))
     row(h, tool, marker, "7")
     h.end()
     for check in ("effects.delivery", "lineage.complete", "outcome.honest"):
@@ -189,6 +212,18 @@ def test_rows_of_two_tables_may_have_one_number() -> None:
     for tool in ("notify", "refund", "refund"):  # the same row, read twice, is one
         row(h, tool, "o-1", "1")
     assert codes("effects.delivery", h.end()) == []
+
+
+def test_a_row_without_a_name_where_only_one_thing_was_asked() -> None:
+    def run(*markers: str) -> str:
+        h = History().submit("s1-t1")
+        for marker in markers:
+            h.ok(h.ask("say", marker, key="k"))
+        h.outcome("s1-t1")
+        row(h, "say", "", "7")
+        return find("effects.delivery", h.end()).verdict
+
+    assert (run("words-1"), run("words-1", "words-2")) == ("valid", "unknown")
 
 
 def test_the_story_says_that_the_table_was_read_in_the_end() -> None:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -250,6 +251,47 @@ def test_what_is_no_request_is_told_so(lab: FakeLab, url: str) -> None:
     long = b'{"x": "' + b"y" * (17 << 20) + b'"}'
     assert httpx.post(url, content=long, headers=kind).status_code == 400
     assert lab.asked == []
+
+
+class Waiting(FakeLab):
+    """Whose tools answer only when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__(shapes=SHAPES)
+        self.asked_n = threading.Semaphore(0)
+        self.go = threading.Event()
+        self.cancelled = threading.Event()
+
+    def world(self, process: str, /) -> Any:
+        world = super().world(process)
+        world.tools.call = self._wait
+        return world
+
+    async def _wait(self, name: str, args: Any, /, **more: Any) -> ToolReply:
+        self.asked_n.release()
+        try:
+            while not self.go.is_set():
+                await asyncio.sleep(0.005)
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        return ToolReply(ref=args["order"])
+
+
+def test_who_hangs_up_ends_its_call_and_no_other() -> None:
+    lab = Waiting()
+    with served(lab, {"mcp": handle}) as base, ThreadPoolExecutor(4) as others:
+        url = f"{base}/mcp"
+        calls = [others.submit(_call, url, None, {"order": f"o{n}"}) for n in range(3)]
+        for _ in calls:
+            assert lab.asked_n.acquire(timeout=5)
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "refund"}}
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(url, json=body, timeout=0.2)
+        assert lab.cancelled.wait(5)
+        lab.go.set()
+        refs = [call.result(5).json()["result"]["structuredContent"]["ref"] for call in calls]
+    assert refs == ["o0", "o1", "o2"]
 
 
 def test_nothing_is_left_of_a_request(lab: FakeLab, url: str) -> None:

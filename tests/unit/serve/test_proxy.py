@@ -1,4 +1,4 @@
-"""The lab between an agent and its services: what is passed on, what is recorded, what is unsure."""
+"""The lab between an agent and its services: what goes on, what is recorded, what is unsure."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.unit.serve.fake import FakeLab, served
 
 from chaoslab.contract import Contract, ToolContract
 from chaoslab.contract.target import Upstream
@@ -22,7 +23,6 @@ from chaoslab.serve.api import Answer
 from chaoslab.serve.matching import match_of
 from chaoslab.serve.upstream import ANSWER_BYTES_MAX
 from chaoslab.world.errors import ConnectionReset, ServerError
-from tests.unit.serve.fake import FakeLab, served
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 11\r\nX-Own: 1\r\n\r\n{"id": "7"}'
 REFUND = ToolContract(
@@ -93,7 +93,7 @@ class Shown(FakeLab):
 
     async def relay(
         self, process: str, f: str, args: Mapping[str, Any], forward: Any, /, **more: Any
-    ) -> Answer:  # noqa: E501
+    ) -> Answer:
         async def kept() -> Answer:
             answer: Answer = await forward()
             self.came.append(answer)

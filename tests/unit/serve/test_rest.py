@@ -7,12 +7,12 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.unit.serve.fake import FakeLab, served
 
 from chaoslab.serve import rest
 from chaoslab.serve.api import ToolShape
 from chaoslab.world.api import ANY, Claim, Item, Outcome, Task, ToolReply, Write
 from chaoslab.world.errors import Conflict, ConnectionReset, Fenced, ServerError
-from tests.unit.serve.fake import FakeLab, served
 
 HANDLERS = {"tools": rest.tools, "memory": rest.memory, "queue": rest.queue}
 

@@ -285,6 +285,14 @@ def test_results_may_come_in_any_order_and_twice() -> None:
         assert [c.name for c in service.apply(sent, ()).tool_calls] == [want]
 
 
+def test_results_of_calls_without_ids_count_one_by_one() -> None:
+    bare = [{"id": "", "name": n, "args": {}} for n in ("refund", "notify")]
+    results = [{"role": "tool", "id": "", "name": n, "content": FINE} for n in ("notify", "refund")]
+    sent = [user(), {"role": "assistant", "tool_calls": bare}, *results]
+    assert names([model(*PAIR).apply(sent, ())]) == ["close"]
+    assert names([model(*PAIR).apply(sent[:-1], ())]) == ["refund"]
+
+
 def test_an_error_of_one_of_them_concerns_that_one_only() -> None:
     service = model(*PAIR)
     first = service.apply([user()], ())

@@ -39,6 +39,8 @@ def final_reads(hub: Hub, supervisor: Supervisor) -> None:
         ]
         if effects or tool in hub.spec.workload.services:  # a contract may name further tools
             hub.recorder.add("event", "final.effects", {"tool": tool, "effects": effects})
+    for words in hub.model.departed:
+        hub.recorder.add("event", "model.departed", {"words": words})
     primary = hub.memory.copies[supervisor.home]
     items: list[Json] = [
         {"id": i.id, "value": i.value, "version": list(i.version)}

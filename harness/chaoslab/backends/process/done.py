@@ -76,6 +76,8 @@ def outcome_of_answer(task: str, reply: Reply, done: Done, /) -> Outcome:
     try:
         raw = json.loads(text)
     except ValueError:
+        if reply.json:
+            raise ConnectionReset(f"what the agent answered is no JSON: {text[:200]}") from None
         raw = {"answer": text}
     if not isinstance(raw, dict):
         raw = {"answer": raw}

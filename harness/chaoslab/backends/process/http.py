@@ -26,6 +26,7 @@ class Reply:
 
     status: int
     body: bytes
+    json: bool = False  # by its content type
 
 
 async def request(
@@ -55,7 +56,15 @@ def _request(
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection.request(method, path, body or None, headers)
         answer = connection.getresponse()
-        return Reply(status=answer.status, body=answer.read(_BODY_BYTES_MAX))
+        kind = answer.headers.get_content_type()
+        body_read = answer.read(_BODY_BYTES_MAX)
+        if answer.length:  # `read` with a bound says nothing of what is missing
+            raise http.client.IncompleteRead(body_read, answer.length)
+        return Reply(
+            status=answer.status,
+            body=body_read,
+            json=kind == "application/json" or kind.endswith("+json"),
+        )
     finally:
         connection.close()
 

@@ -209,18 +209,16 @@ class _Link:
         """Connects. `Unreachable` where that fails."""
         holding = self._holding = asyncio.create_task(self._hold())
         opened = asyncio.create_task(self._opened.wait())
-        why = f"no answer within {timeout_s} s"
         try:
             await asyncio.wait(
                 {holding, opened}, return_when=asyncio.FIRST_COMPLETED, timeout=timeout_s
             )
-            if holding.done():
-                why = _why(holding)
-            elif opened.done():
+            if self._opened.is_set():
                 return
+            why = _why(holding) if holding.done() else f"no answer within {timeout_s} s"
         finally:
             opened.cancel()
-            if not opened.done() or holding.done():
+            if not self._opened.is_set():
                 holding.cancel()
                 await asyncio.wait({holding})
         raise Unreachable(f"the MCP server {service!r} cannot be reached: {why}")
