@@ -6,14 +6,26 @@ import json
 import sys
 import threading
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Run
+from chaoslab.cli import main
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What a command left."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Run = Callable[..., Done]
 COMMAND = f'"{sys.executable}" agent.py'
 AGENT = '''\
 """Looks an order up and refunds it; run once for each task, with the prompt as its last word."""
@@ -33,6 +45,23 @@ headers = {"Content-Type": "application/json", "Idempotency-Key": f"refund-{orde
 urllib.request.urlopen(urllib.request.Request(f"{base}/v1/refunds", body, headers)).close()
 print(f"refunded {owed} for {order}")
 '''
+
+
+@pytest.fixture
+def chaoslab(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
+    """The command in that folder, in this process: most of a command's time is its start."""
+    monkeypatch.chdir(here)
+
+    def run(*arguments: str, **more: str) -> Done:
+        for name, value in more.items():
+            monkeypatch.setenv(name, value)
+        code = main(list(arguments))
+        out, err = capsys.readouterr()
+        return Done(returncode=code, stdout=out, stderr=err)
+
+    return run
 
 
 class Billing(BaseHTTPRequestHandler):
@@ -169,11 +198,6 @@ def test_one_run_writes_the_tools_and_the_doctor_adds_the_rest(
     ):
         assert line in looked.stdout, line
 
-    ran = chaoslab("run", "timeout-after-commit", "--seed", "0", "--repeats", "1")
-    assert ran.returncode in (0, 3), ran.stdout + ran.stderr
-    (run,) = json.loads((here / "reports" / "latest" / "results.json").read_text())["runs"]
-    assert run["backend"] == "process" and run["broke"] is None
-
 
 def test_an_agent_that_does_not_start_is_told_and_the_file_stays(here: Path, chaoslab: Run) -> None:
     pytest.importorskip("uvicorn")
@@ -182,7 +206,19 @@ def test_an_agent_that_does_not_start_is_told_and_the_file_stays(here: Path, cha
     assert done.returncode == 4
     assert "chaoslab.toml is written, but nothing could be discovered" in done.stderr
     assert "no BILLING_URL" in done.stderr
-    looked = chaoslab("doctor", "--agent", "chaoslab.toml")
+
+
+def test_an_agent_that_does_not_get_through_is_told_with_what_is_known(
+    chaoslab: Run, bad_agent: Callable[[str], str]
+) -> None:
+    agent = bad_agent(
+        "class Mine(Plain):\n"
+        "    async def start(self, world):\n"
+        "        raise RuntimeError('no BILLING_URL')\n"
+        "def make_agent():\n"
+        "    return Mine()\n"
+    )
+    looked = chaoslab("doctor", "--agent", agent)
     assert looked.returncode == 4
     assert "nothing was run, so what it calls is not known" in looked.stdout
     assert "It could not be run: " in looked.stdout and "no BILLING_URL" in looked.stdout

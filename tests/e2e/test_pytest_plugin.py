@@ -10,11 +10,17 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+
+from chaoslab.check import Finding
+from chaoslab.pytest_plugin.words import ending
+from chaoslab.run.model import RunRecord, run_json
+from chaoslab.run.select import scenario_files, specs_for
 
 from .conftest import AGENTS, ROOT, environment
 
@@ -237,7 +243,6 @@ def test_a_bad_scenario(chaos):
 
 def test_tests_of_a_team(team: Pytest, here: Path) -> None:
     (here / "test_own.py").write_text(OWN_TESTS, "utf-8")
-    (here / "conftest.py").write_text("collect_ignore = []\n")
     done = team("-q", "--strict-markers", "-W", "error")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 passed" in done.stdout
@@ -278,7 +283,7 @@ def test_an_agent_in_the_ini_file(team: Pytest, here: Path) -> None:
 LAZY = """
 import sys
 
-HEAVY = {"wasmtime", "faker", "rich", "hypothesis", "yaml", "sqlite3"}
+HEAVY = {"wasmtime", "faker", "rich", "hypothesis"}
 
 
 def test_nothing_of_the_lab_is_there():
@@ -324,6 +329,46 @@ def test_what_is_wrong_is_said_before_anything_runs(
     assert done.returncode == 4, done.stdout + done.stderr
     assert words in done.stderr and "INTERNALERROR" not in done.stdout + done.stderr
     assert not (here / "reports").exists()
+
+
+def entry_of(required: bool = False, **how: Any) -> dict[str, Any]:
+    """The entry of a run that ended in some way."""
+    [spec, *_] = specs_for(scenario_files([SCENARIO]), REFERENCE, seeds=[0])
+    checks = ("effects.delivery",) if required else ()
+    spec = replace(spec, contract=replace(spec.contract, required=checks))
+    return run_json(RunRecord(spec=spec, **how))
+
+
+UNKNOWN = Finding(check="effects.delivery", verdict="unknown", reason="no effect source")
+
+
+@pytest.mark.parametrize(
+    ("entry", "how", "words"),
+    [
+        (entry_of(verdict="valid"), "pass", ""),
+        (entry_of(verdict="valid", differs="entry 7 (tools.pay)"), "fail", "history: entry 7"),
+        (entry_of(verdict="unknown", vacuous="no effect"), "skip", "seed 0: no effect"),
+        (entry_of(True, verdict="unknown", vacuous="no effect"), "fail", "requires it (effects.d"),
+        (entry_of(findings=(UNKNOWN,)), "skip", "effects.delivery: no effect source"),
+        (entry_of(True, findings=(UNKNOWN,)), "fail", "effects.delivery: no effect source"),
+        (
+            entry_of(True, verdict="not-applicable", not_applicable="one process only"),
+            "skip",
+            "not applicable: matrix/timeout-after-commit, seed 0: one process only",
+        ),
+        (entry_of(broke="the worker hangs"), "error", "the worker hangs"),
+    ],
+)
+def test_how_a_run_ends_as_a_test(entry: dict[str, Any], how: str, words: str) -> None:
+    found = ending([entry], "reports/1")
+    assert found.how == how and words in found.text
+    assert bool(found.text) == (how != "pass")
+
+
+def test_the_worst_of_several_seeds_counts() -> None:
+    held, idle = entry_of(verdict="valid"), entry_of(verdict="unknown", vacuous="no effect")
+    assert ending([held, idle], "reports/1").how == "skip"
+    assert ending([idle, entry_of(verdict="valid", differs="entry 1")], "reports/1").how == "fail"
 
 
 def test_an_agent_that_ends_its_interpreter_is_an_error(team: Pytest, here: Path) -> None:

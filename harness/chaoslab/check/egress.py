@@ -66,7 +66,7 @@ def _run(evidence: Evidence) -> Finding:
             target = _redirect(asked, op) if asked is not None else ""
             if target:
                 led.setdefault((op.task or op.process, target), op)
-        elif op.type == "invoke":
+        elif op.type == "invoke" and op.get("service") is None:  # the team's own is not outside
             looked_at += 1
             by = led.get((op.task or op.process, _plain(_text(op, "url"))))
             for code, says in _breaches(rules, op, by is not None):

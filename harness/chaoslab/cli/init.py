@@ -145,7 +145,9 @@ def _say_found(console: Console, draft: Draft) -> None:
         what = "only reads" if one.reads else f"[tools.{one.name}]"
         _say(console, f"  {one.match or one.name}: {one.requests} times, {what}")
     if draft.offered:
-        _say(console, f"It offered the model: {', '.join(draft.offered)}")
+        _say(console, f"It offered the model: {', '.join(draft.offered)}.")
+    if draft.offered and not draft.asked:
+        _say(console, "The model asks for none of it as long as no [[tasks.first.plan]] says so.")
 
 
 # -- doctor --agent

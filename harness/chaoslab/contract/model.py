@@ -51,9 +51,10 @@ class ToolContract:
 
     @property
     def observed(self) -> bool:
-        """Whether its effects are on record: it is a tool of the lab's own, or says where its
-        effects are read."""
-        return not self.match or self.effects is not None
+        """Whether its effects are on record: it is a tool of the lab's own, says where its
+        effects are read, or only reads."""
+        reads = self.match.startswith(("GET ", "HEAD "))
+        return not self.match or self.effects is not None or reads
 
     def roles(self) -> frozenset[Role]:
         """The roles by which a packaged scenario may name this tool."""

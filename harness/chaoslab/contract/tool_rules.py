@@ -115,9 +115,11 @@ def effects_from(
         key=part.text("key"),
         settle_ms=part.integer("settle_ms", 300, most=600_000),
     )
-    for extra, owner in (("database", "sql"), ("path", "get"), ("args", "tool")):
+    for extra, owner in (("database", "sql"), ("args", "tool")):
         if extra in part.raw and given and owner not in given:
             part.complain(extra, f"belongs to {owner}, and this source is {given[0]}")
+    if "path" in part.raw and given and given[0] not in ("get", "tool"):
+        part.complain("path", f"belongs to get and tool, and this source is {given[0]}")
     holes.check(part, "args", source.args)
     service, slash, name = source.tool.partition("/")
     if source.tool and (not slash or not name or service not in services):

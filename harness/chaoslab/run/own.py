@@ -77,6 +77,7 @@ def _evidence(request: JudgeOwn) -> Evidence:
         limits=limits_in_force(spec),
         control=None if request.control is None else View(read(request.control).ops),
         repeats=() if request.repeat is None else (View(read(request.repeat).ops),),
+        recorded=spec.target is not None,
     )
 
 

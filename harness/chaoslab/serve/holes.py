@@ -52,8 +52,7 @@ def bound(
         if name not in holes:
             raise LabError(
                 f"a query asks for {{{name}}}, and there is no value for it",
-                allowed=", ".join(f"{{{one}}}" for one in holes),
-                hint="write another hole, or the value itself",
+                hint=f"use one of {', '.join(f'{{{one}}}' for one in holes)}",
             )
         values[_parameter(name)] = holes[name]
     return _HOLE.sub(lambda hole: form.format(_parameter(hole[1])), sql), values

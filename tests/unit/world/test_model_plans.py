@@ -286,7 +286,7 @@ def test_results_may_come_in_any_order_and_twice() -> None:
 
 
 def test_results_of_calls_without_ids_count_one_by_one() -> None:
-    bare = [{"id": "", "name": n, "args": {}} for n in ("refund", "notify")]
+    bare: list[Message] = [{"id": "", "name": n, "args": {}} for n in ("refund", "notify")]
     results = [{"role": "tool", "id": "", "name": n, "content": FINE} for n in ("notify", "refund")]
     sent = [user(), {"role": "assistant", "tool_calls": bare}, *results]
     assert names([model(*PAIR).apply(sent, ())]) == ["close"]

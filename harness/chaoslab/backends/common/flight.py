@@ -13,15 +13,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from contextvars import Context
-from dataclasses import dataclass, field
 from typing import Any
 
+from chaoslab.backends.common.call import Call
 from chaoslab.backends.common.hub import DOING, MS, Doing, Hub, Process
 from chaoslab.backends.common.loop import Event
 from chaoslab.core.jsons import Json
 from chaoslab.faults import Placed, Site
 from chaoslab.faults.model import MODEL_KINDS
-from chaoslab.history import OpType
 from chaoslab.world.errors import (
     ConnectionReset,
     DeadlineExceeded,
@@ -35,35 +34,6 @@ from chaoslab.world.errors import (
 from chaoslab.world.request import Caller
 
 _DELAY_MS = 1_000
-
-
-@dataclass(slots=True, kw_only=True)
-class Call:
-    """What a port asks for.
-
-    `begin` may answer at once (a reply) or raise; None means that `commit` follows after
-    `duration_ms`. `steps` replaces `commit` for a group that is written item by item.
-    `outside`: the service is beyond the region's link. `local`: it runs inside the process.
-    `remote` replaces `commit` where the service is not the lab's own and answers in its own time;
-    `type_of` says whether such an answer is a success.
-    """
-
-    f: str
-    value: dict[str, Json]
-    marker: str
-    deadline_ms: int
-    commit: Callable[[Caller, Flight], Any] = field(default=lambda caller, flight: None)
-    begin: Callable[[Caller], Any] = field(default=lambda caller: None)
-    abandon: Callable[[], None] = field(default=lambda: None)
-    steps: Callable[[Caller], Iterator[Any]] | None = None
-    remote: Callable[[Caller], Awaitable[Any]] | None = None
-    result: Callable[[Any], Json] = field(default=lambda value: None)
-    type_of: Callable[[Any], OpType] = field(default=lambda reply: "ok")
-    key: str | None = None
-    duration_ms: int = 0
-    base_ms: int = 1
-    outside: bool = True
-    local: bool = False
 
 
 class Flight:

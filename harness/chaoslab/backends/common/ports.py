@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
-from chaoslab.backends.common.flight import Call, fly
+from chaoslab.backends.common.call import Call
+from chaoslab.backends.common.flight import fly
 from chaoslab.backends.common.hub import DOING, MS, Doing, Hub, Process
 from chaoslab.backends.common.wasm import SimWasm
 from chaoslab.contract import marker_of

@@ -11,47 +11,22 @@ import asyncio
 import contextvars
 import traceback
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
 from chaoslab.backends.common.hub import DOING, Doing, Hub, Process
 from chaoslab.backends.common.loop import CURRENT
 from chaoslab.backends.common.outcomes import outcome_json, place
 from chaoslab.backends.common.ports import SimWorld
+from chaoslab.backends.common.work import Source, Work
 from chaoslab.core.errors import AgentBroke, ChaosError, shown
 from chaoslab.core.jsons import Json, plain
-from chaoslab.world.api import Agent, Outcome, Releasable, Resumable, Task
+from chaoslab.world.api import Outcome, Releasable, Resumable
 from chaoslab.world.errors import WorldError
 
 _AGAIN_MS = 1_000
 _BOOTS_MAX = 10
 _BEGIN_MS = 5_000
-
-
-@dataclass(slots=True, eq=False)
-class Work:
-    """One task, and who has it."""
-
-    task: Task
-    number: int
-    outcome: Outcome | None = None
-    deliveries: int = 0
-    holders: list[Process] = field(default_factory=list)
-    waiting: bool = False
-    raised: str = ""
-
-
-class Source(Protocol):
-    """Where agents come from."""
-
-    @property
-    def name(self) -> str:
-        """What a message calls it."""
-        ...
-
-    def create(self) -> Agent:
-        """A new incarnation."""
-        ...
 
 
 class Supervisor:

@@ -16,7 +16,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from chaoslab.backends.common.flight import Call, Flight, fly
+from chaoslab.backends.common.call import Call
+from chaoslab.backends.common.flight import Flight, fly
 from chaoslab.backends.common.hub import Hub, Process
 from chaoslab.contract import marker_of
 from chaoslab.core.errors import UsageError

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from chaoslab.backends.common.flight import Call, fly
+from chaoslab.backends.common.call import Call
+from chaoslab.backends.common.flight import fly
 from chaoslab.backends.common.hub import DOING, Doing, Process
 from chaoslab.backends.common.ports import SimModel, SimWorld
 from chaoslab.backends.common.supervisor import Supervisor
@@ -26,7 +27,9 @@ from chaoslab.world.api import Instance, ModelReply, Outcome, Task, World
 from chaoslab.world.request import Caller
 
 _CODES: Final[Mapping[str, OpType]] = {"": "ok", "refused": "fail", "unsure": "info"}
-_ERRORS: Final = {"refused": "refused", "unsure": "server-error"}
+# What a status says, in the words of the world's own errors; checks tell a key that is taken from
+# a request that is wrong.
+_STATUSES: Final = {400: "bad-request", 404: "not-found", 429: "rate-limited", 503: "unavailable"}
 _NOTES_MAX: Final = 40
 
 
@@ -154,8 +157,9 @@ class LiveLab:
         if found is None:
             raise ChaosError(f"there is no living process {process}")
         port, _, tool = f.partition(".")
+        line = self._contract.tool(tool)
         if marker is None:
-            marker = marker_of(self._contract.tool(tool), args)
+            marker = marker_of(line, args)
         name = marker
 
         async def remote(caller: Caller) -> Answer:
@@ -166,13 +170,13 @@ class LiveLab:
 
         call = Call(
             f=f,
-            value={"args": dict(args)} if port == "tools" else dict(args),
+            value={"args": dict(args)} if port == "tools" else _outside(args),
             key=key,
             marker=marker,
             deadline_ms=deadline_ms or self.silence_ms,
             remote=remote,
             type_of=lambda answer: _CODES[answer.error],
-            result=_shown,
+            result=lambda answer: _shown(answer, line.conflict),
         )
         answer: Answer = await fly(self.hub, found, call)
         return answer
@@ -247,8 +251,20 @@ class LiveLab:
             self.hub.notes.append(text)
 
 
-def _shown(answer: Answer) -> Json:
+def _outside(args: Mapping[str, Json]) -> dict[str, Json]:
+    """A request that is no declared tool; its service is the team's own, and so not the outside."""
+    return {**args, "service": str(args.get("url", "")).partition("/")[0]}
+
+
+def _shown(answer: Answer, conflict: int) -> Json:
     """What the history keeps of an answer."""
     if not answer.error:
         return {"data": answer.shown}
-    return {"error": _ERRORS[answer.error], "data": answer.shown}
+    status = answer.shown.get("status") if isinstance(answer.shown, Mapping) else None
+    if answer.error == "unsure":
+        code = "server-error"
+    elif status in (conflict, 409):
+        code = "conflict"
+    else:
+        code = _STATUSES.get(status, "refused") if isinstance(status, int) else "refused"
+    return {"error": code, "data": answer.shown}

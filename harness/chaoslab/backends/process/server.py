@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 import uvicorn
 
 from chaoslab.backends.process.lab import LiveLab
 from chaoslab.serve.app import App, Protocol
 from chaoslab.serve.handlers import handlers
-from chaoslab.serve.mcp.upstreams import Upstreams
 
 
 class _Server(uvicorn.Server):
@@ -23,7 +23,7 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(lab: LiveLab, servers: Upstreams) -> AsyncIterator[str]:
+async def serving(lab: LiveLab, servers: Any) -> AsyncIterator[str]:
     """Serves until the block ends; its address."""
     config = uvicorn.Config(
         App(lab, handlers(servers)),

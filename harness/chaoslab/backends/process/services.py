@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from chaoslab.backends.process.children import Child
 from chaoslab.backends.process.holes import fill_all, free_port
@@ -14,9 +14,9 @@ from chaoslab.contract import Contract
 from chaoslab.contract.target import Upstream
 from chaoslab.core.errors import LabError
 from chaoslab.core.jsons import Json
+from chaoslab.serve.handlers import preload
 from chaoslab.serve.holes import filled
 from chaoslab.serve.loopback import check_address
-from chaoslab.serve.mcp.upstreams import Upstreams
 from chaoslab.serve.sources import Source, source_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Services:
     def __init__(self, setting: Setting, contract: Contract) -> None:
         self._setting, self._contract = setting, contract
         self._children: list[Child] = []
-        self.servers = Upstreams({})
+        self.servers: Any = None
 
     async def start(self) -> Contract:
         """Starts what is to be started; the contract with the addresses of this execution.
@@ -48,15 +48,20 @@ class Services:
                 mcp_command=fill_all(one.mcp_command, holes),
                 database=filled(one.database, holes),
                 ready=filled(one.ready, holes),
+                env={name: filled(text, holes) for name, text in one.env.items()},
             )
             for url in filter(None, (found.url, found.mcp)):
                 check_address(url, one.hosts)
             if one.start:
                 await self._start(found, fill_all(one.start, holes), holes)
             services[name] = found
-        self.servers = Upstreams(
-            services, environ=self._setting.plain_env(), cwd=str(self._setting.cwd)
-        )
+        if any(one.mcp or one.mcp_command for one in services.values()):
+            from chaoslab.serve.mcp.upstreams import Upstreams  # noqa: PLC0415 - slow to import
+
+            setting = self._setting
+            self.servers = Upstreams(services, environ=setting.plain_env(), cwd=str(setting.cwd))
+        if self.servers is not None or "{mcp}" in self._setting.target.env.values():
+            preload()
         return replace(self._contract, services=services)
 
     def _holes(self) -> dict[str, str]:
@@ -98,7 +103,8 @@ class Services:
 
     async def close(self) -> None:
         """Ends what was started."""
-        await self.servers.close()
+        if self.servers is not None:
+            await self.servers.close()
         for child in self._children:
             child.close()
         self._children.clear()
