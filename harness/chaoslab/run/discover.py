@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote
 
@@ -73,6 +73,8 @@ def seen_tools(
     for op in view:
         if op.type == "invoke" and not op.get("lookup"):
             request = _request(op, services, words)
+            if request is not None and request.tool not in taken and _wrapped(view, op):
+                request = replace(request, match=f"python {request.tool}")
             if request is not None and _writable(request.match):
                 found.setdefault(request.match or f" {request.tool}", []).append(request)
     out: list[Seen] = []
@@ -81,9 +83,19 @@ def seen_tools(
     return tuple(sorted(out, key=lambda one: one.reads))
 
 
+def _wrapped(view: View, op: Op) -> bool:
+    """Whether a call of a tool was one of a Python function in the agent: what the lab serves
+    answers with a reference."""
+    answer = view.completion(op.index)
+    told = answer is not None and answer.type == "ok" and answer.get("ref") is None
+    return told and op.f.startswith("tools.")
+
+
 def _writable(match: str) -> bool:
     """Whether a contract could name such a request at all."""
     kind, _, rest = match.partition(" ")
+    if kind == "python":
+        return all(part.isidentifier() for part in rest.split("."))
     if kind == "mcp":
         return not re.search(r"\s", rest) and not rest.endswith("/")
     return not match or (kind in METHODS and not re.search(r"\s", rest))
@@ -222,7 +234,7 @@ def _texts(value: object) -> Iterator[str]:
 
 def _seen(requests: Sequence[_Request], words: _Words, taken: Collection[str]) -> Seen:
     first = requests[0]
-    http = not first.match.startswith("mcp ") and bool(first.match)
+    http = first.match.partition(" ")[0] in METHODS
     fields = [p for p in dict(_leaves(first.args)) if p.startswith("body.") or not http]
     key = next((path for path in fields if _is_key(path, requests)), "")
     key_body = key.removeprefix("body.") if http else key
@@ -346,7 +358,8 @@ def _key_lines(tool: Seen) -> list[str]:
         return ["keys = true"]
     if not tool.match:
         return ["# No key was sent. `keys = true`: the tool takes them."]
-    place = 'meta = "…"' if tool.match.startswith("mcp ") else 'header = "Idempotency-Key"'
+    kind = tool.match.partition(" ")[0]
+    place = {"mcp": 'meta = "…"', "python": 'body = "…"'}.get(kind, 'header = "Idempotency-Key"')
     return [
         "# TODO: does the service recognise a repeat by a key? If so, where does it stand?",
         f"# keys = {{ {place} }}",
@@ -364,16 +377,17 @@ def promise_lines(*, keys: bool) -> list[str]:
 
 def effect_lines(tool: Seen, /) -> list[str]:
     """Where the effects of a tool might be read, as comments."""
-    service = tool.match.partition(" ")[2].partition("/")[0]
+    kind, _, where = tool.match.partition(" ")
+    service, _, path = where.partition("/")
     lines = [
         "# TODO: where does it stand what was done? Without a source nobody can say whether an",
         "# action happened twice. One of:",
         f"# {_printable(sql_line(tool.identity))}",
     ]
-    if tool.match.startswith("mcp "):
+    if kind == "mcp":
         lines.append(f'# effects = {{ tool = "{service}/…" }}')
-    else:
-        path = tool.match.partition("/")[2].partition("/{")[0]
+    elif kind != "python":
+        path = path.partition("/{")[0]
         lines.append(f'# effects = {{ get = "{{services.{service}}}/{path}", path = "…" }}')
     return [*lines, '# effects = { command = ["…"] }  # prints one JSON object a line']
 

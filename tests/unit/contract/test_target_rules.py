@@ -8,13 +8,7 @@ from typing import Any
 
 import pytest
 
-from chaoslab.contract.holes import (
-    PROCESS_HOLES,
-    bound,
-    filled,
-    filled_json,
-    quoted_hole,
-)
+from chaoslab.contract.holes import PROCESS_HOLES, quoted_hole
 from chaoslab.contract.loader import contract_from, load_contract
 from chaoslab.contract.model import Contract, ToolContract
 from chaoslab.contract.target import Done, EffectSource, Submit, Target, Upstream
@@ -376,14 +370,3 @@ def test_only_what_stands_in_quotes_is_quoted() -> None:
 def test_every_hole_of_a_process_is_let_through() -> None:
     every = " ".join(f"{{{name}}}" for name in PROCESS_HOLES)
     assert agent(f'command = ["x", "{every}"]').commands == (("x", every),)
-
-
-def test_holes_are_filled_once_and_left_where_nothing_is_known() -> None:
-    assert filled("{a}{b}{{a}}", {"a": "{b}", "b": 1}) == "{b}1{{b}}"
-    assert filled('{"a": "{task}"}', {"task": "t"}) == '{"a": "t"}'
-    assert filled_json(["{n}", {"x{n}": "{n}!"}, None, 3], {"n": 2}) == [2, {"x{n}": "2!"}, None, 3]
-
-
-def test_a_value_in_a_query_is_bound_and_never_pasted() -> None:
-    assert bound("select {run}, {run}, '{}'") == ("select :run, :run, '{}'", ("run",))
-    assert bound("select {services.a-b}") == ("select :services_a_b", ("services.a-b",))

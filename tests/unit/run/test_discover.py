@@ -192,6 +192,19 @@ def test_tools_of_the_lab_keep_their_names_and_others_get_another() -> None:
     assert (found[0].requests, found[0].keyed, found[0].identity) == (2, 1, ("order",))
 
 
+def test_a_function_in_the_agent_is_known_by_its_answer_without_a_reference() -> None:
+    call = {"f": "tools.shop.refund", "task": "t1", "value": {"args": {"order": "o-1"}}}
+    answer = {"type": "ok", "f": "tools.shop.refund", "call": 2}
+    wrapped = history(call, {**answer, "value": {"data": {"result": 1}}})
+    seen = only(wrapped)
+    assert (seen.name, seen.match) == ("shop_refund", "python shop.refund")
+    assert loaded(draft(seen=(seen,))).tool("shop_refund").match == "python shop.refund"
+    served = history(call, {**answer, "value": {"ref": "r", "data": {}}})
+    assert only(served).match == ""
+    (declared,) = seen_tools(wrapped, SERVICES, taken=["shop.refund"])
+    assert (declared.name, declared.match) == ("shop.refund", "")
+
+
 @pytest.mark.parametrize(
     "entry",
     [

@@ -21,7 +21,7 @@ from chaoslab.contract.target import Upstream
 from chaoslab.serve import proxy
 from chaoslab.serve.api import Answer
 from chaoslab.serve.matching import match_of
-from chaoslab.serve.upstream import ANSWER_BYTES_MAX
+from chaoslab.serve.upstream import ANSWER_BYTES_MAX, HttpReply
 from chaoslab.world.errors import ConnectionReset, ServerError
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 11\r\nX-Own: 1\r\n\r\n{"id": "7"}'
@@ -197,9 +197,9 @@ def test_a_status_says_whether_it_happened(status: int, error: str) -> None:
 
 def test_a_status_that_the_tool_calls_a_conflict_is_a_refusal() -> None:
     tool = ToolContract(name="refund", match="POST billing/v1/refunds", conflict=599)
-    found = proxy.answer_of(proxy.HttpReply(status=599), tool)
+    found = proxy.answer_of(HttpReply(status=599), tool)
     assert found.error == "refused"
-    assert proxy.answer_of(proxy.HttpReply(status=599), REFUND).error == "unsure"
+    assert proxy.answer_of(HttpReply(status=599), REFUND).error == "unsure"
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeLab]:
 
 
 def refund_of(shim: Any, done: list[str]) -> Any:
-    @shim.tool("refund", key="key")
+    @shim.tool("refund", key="key")  # type: ignore[untyped-decorator]
     def refund(order: str, cents: int = 5, *more: int, key: str | None = None, **rest: Any) -> Any:
         done.append(order)
         return {"id": f"r-{order}", "share": 0.5}
@@ -89,7 +89,7 @@ def test_the_declared_name_of_a_function_counts(shim: Any, lab: FakeLab) -> None
 def test_an_async_tool_keeps_its_loop_free(shim: Any, lab: FakeLab) -> None:
     order: list[str] = []
 
-    @shim.tool("refund")
+    @shim.tool("refund")  # type: ignore[untyped-decorator]
     async def refund(name: str) -> str:
         order.append(f"{name} in")
         await asyncio.sleep(0)
@@ -98,7 +98,7 @@ def test_an_async_tool_keeps_its_loop_free(shim: Any, lab: FakeLab) -> None:
         return name
 
     async def main() -> list[str]:
-        return await asyncio.gather(refund("a"), refund("b"))
+        return list(await asyncio.gather(refund("a"), refund("b")))
 
     both = asyncio.Event()
     assert asyncio.run(main()) == ["a", "b"]
@@ -151,7 +151,7 @@ def test_an_exception_of_the_function_is_its_own(shim: Any, lab: FakeLab) -> Non
 
     lab.relay = kept  # type: ignore[method-assign]
 
-    @shim.tool("refund")
+    @shim.tool("refund")  # type: ignore[untyped-decorator]
     def refund() -> None:
         raise ValueError("<secret at 0x7f>")
 

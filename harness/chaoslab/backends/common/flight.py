@@ -104,7 +104,7 @@ class Flight:
             await hub.loop.create_future()  # never: nothing of a dead process goes on
         deadline_ns = hub.loop.now_ns + self.call.deadline_ms * MS
         self._timer = hub.loop.schedule(
-            deadline_ns, 15, self.name + "/deadline", self._late, self.process
+            deadline_ns, 15, self.name + "/deadline", self.late, self.process
         )
         if send:
             owner = self.process if self.call.local else None
@@ -422,7 +422,8 @@ class Flight:
         if not self.done and self.process.alive:
             self._deliver(None, DeadlineExceeded("the agent closed the connection"))
 
-    def _late(self) -> None:
+    def late(self) -> None:
+        """The waiting ends, never the request."""
         self._deliver(None, DeadlineExceeded(f"no answer in {self.call.deadline_ms} ms"))
 
     def _deliver(self, reply: Any, error: WorldError | None) -> None:

@@ -49,6 +49,10 @@ class InFlight(Protocol):
         """Its process died."""
         ...
 
+    def late(self) -> None:
+        """Nobody waits for its answer any more."""
+        ...
+
 
 class Keeper(Protocol):
     """Who decides what becomes of processes, regions and tasks; see `supervisor`."""

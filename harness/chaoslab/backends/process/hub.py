@@ -10,6 +10,7 @@ from chaoslab.backends.api import ExecutionSpec
 from chaoslab.backends.common.hub import Hub, Process
 from chaoslab.backends.process.children import Child, kill_strays, signal_strays
 from chaoslab.backends.process.loop import LiveLoop
+from chaoslab.faults import Placed, Site
 from chaoslab.history import Writer
 from chaoslab.world.cast import Cast
 
@@ -41,6 +42,20 @@ class LiveHub(Hub):
         kill_strays(self.run, process.id)
         super().kill(process, why)
         self.loop.bury(process)
+
+    def strike(self, one: Placed, *, phase: str, site: Site, call: int, process: str) -> None:
+        """Records a strike; one that leaves a request without any answer also says how long."""
+        super().strike(one, phase=phase, site=site, call=call, process=process)
+        target = self.spec.target
+        if one.fault.kind == "silence" and target is not None:
+            silence_ms = target.silence_ms * target.speed
+            self.after(silence_ms, f"~silence/{call}", lambda: self._end_silence(process, call))
+
+    def _end_silence(self, process: str, call: int) -> None:
+        for one in self.processes:
+            flight = one.flights.get(call) if one.id == process else None
+            if flight is not None:
+                flight.late()
 
     def pause(self, process: Process, for_ms: int | None) -> None:
         """SIGSTOP, until `for_ms` have passed or the lab heals."""

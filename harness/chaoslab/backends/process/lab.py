@@ -85,8 +85,9 @@ class LiveLab:
 
     @property
     def silence_ms(self) -> int:
-        """The deadline of requests that name none, on the lab's clock."""
-        return self.target.silence_ms * self.target.speed
+        """The deadline of requests that name none, on the lab's clock. Where a fault is silent,
+        the hub ends the waiting sooner; a service that is only slow is waited for."""
+        return self.target.timeout_ms * self.target.speed
 
     def process(self, name: str, /) -> Process | None:
         """A living incarnation by name."""
