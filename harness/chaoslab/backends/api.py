@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from chaoslab.contract import Contract
 from chaoslab.contract.target import Target
 from chaoslab.faults import Placed, Site
 from chaoslab.history import Op
+from chaoslab.core.jsons import Json
 from chaoslab.scenario import Scenario, Workload
+from chaoslab.world.api import ModelReply
+
+# Who answers instead of the scripted model: (task, messages, tools) -> reply. A ChaosError that it
+# raises ends the execution.
+Answering: TypeAlias = Callable[
+    [str, Sequence[Mapping[str, Json]], Sequence[str]], Awaitable[ModelReply]
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

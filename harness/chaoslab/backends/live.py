@@ -5,18 +5,21 @@ from __future__ import annotations
 
 import sys
 
-from chaoslab.backends.api import ExecutionEnd, ExecutionSpec
+from chaoslab.backends.api import Answering, ExecutionEnd, ExecutionSpec
 from chaoslab.contract.target import Target
 from chaoslab.core.errors import UsageError
 from chaoslab.history import Writer
 
 
-def run_live(spec: ExecutionSpec, writer: Writer, /) -> ExecutionEnd:
-    """Runs one execution on real processes. UsageError where the packages for it are missing."""
+def run_live(
+    spec: ExecutionSpec, writer: Writer, /, *, answering: Answering | None = None
+) -> ExecutionEnd:
+    """Runs one execution on real processes, with another model than the scripted one where
+    `answering` is given. UsageError where the packages for it are missing."""
     check_packages()
     from chaoslab.backends.process.execution import run_process  # noqa: PLC0415
 
-    return run_process(spec, writer)
+    return run_process(spec, writer, answering=answering)
 
 
 def check_packages() -> None:

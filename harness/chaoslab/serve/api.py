@@ -83,7 +83,7 @@ class Lab(Protocol):
         ...
 
     @property
-    def silence_ms(self) -> int:
+    def patience_ms(self) -> int:
         """The deadline of requests that name none."""
         ...
 

@@ -35,7 +35,7 @@ _CONNECT_S, _ANSWER_S = 10, 120
 _BYTES_MAX: Final = 16 << 20
 _SAID_MAX: Final = 300
 # A shorter key is no secret, and its letters may stand anywhere.
-_KEY_LEAST: Final = 4
+_KEY_LEAST: Final = 8
 _NEXT: Final[Mapping[int, str]] = {
     401: "is the key the right one, and in the variable that --key-env names?",
     403: "is the key allowed to use this model?",
@@ -81,15 +81,16 @@ class Provider:
             how = str(error) or type(error).__name__
             raise self._error(f"cannot be asked: {how}", "is it running, at this address?") from None
         if status != 200:
-            said = f"answered with {status}: {_said(raw)}"
+            said = f"answered with {status}: {_short(self._masked(_said(raw)))}"
             raise self._error(said, _NEXT.get(status, "ask it by hand, then record again"))
-        if len(self.key) >= _KEY_LEAST and self.key.encode() in raw:
-            raise self._error("put the key itself into an answer", "nothing of it was kept")
         try:
-            return reply_of(parsed(raw, where="its answer"))
+            reply = reply_of(parsed(raw, where="its answer"))
         except (ValueError, UsageError) as error:
             words = f"gave an answer that is no chat completion: {error}"
             raise self._error(words, "is this the address of an OpenAI-compatible API?") from None
+        if self._masked(repr(reply)) != repr(reply):
+            raise self._error("put the key itself into an answer", "nothing of it was kept")
+        return reply
 
     def _exchange(self, connection: http.client.HTTPConnection, body: bytes) -> tuple[int, bytes]:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
@@ -108,10 +109,10 @@ class Provider:
             connection.close()
 
     def _error(self, what: str, hint: str) -> LabError:
-        text = f"the provider at {self.url} {what}"
-        if len(self.key) >= _KEY_LEAST:
-            text = text.replace(self.key, "[the key]")
-        return LabError(text, hint=hint)
+        return LabError(self._masked(f"the provider at {self.url} {what}"), hint=hint)
+
+    def _masked(self, text: str) -> str:
+        return text.replace(self.key, "[the key]") if len(self.key) >= _KEY_LEAST else text
 
 
 def reply_of(answer: object, /) -> ModelReply:
@@ -188,5 +189,8 @@ def _said(raw: bytes) -> str:
         error = told.get("error", told) if isinstance(told, dict) else told
         found = error.get("message") if isinstance(error, dict) else error
         text = found if isinstance(found, str) else text
-    text = " ".join(text.split())
-    return (text if len(text) <= _SAID_MAX else text[:_SAID_MAX] + " …") or "nothing"
+    return " ".join(text.split()) or "nothing"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SAID_MAX else text[:_SAID_MAX] + " …"

@@ -73,7 +73,7 @@ async def tools(lab: Lab, process: str, path: str, request: Request) -> ASGIApp:
             f"{name}.lookup" if verb else name,
             args,
             key=request.headers.get("Idempotency-Key") or None,
-            deadline_ms=lab.silence_ms,
+            deadline_ms=lab.patience_ms,
         )
     return JSONResponse({"ref": reply.ref, "data": reply.data, "absorbed": reply.absorbed})
 

@@ -88,7 +88,7 @@ class FakeLab:
     contract: Contract = field(default_factory=Contract)
     shapes: tuple[ToolShape, ...] = ()
     token: str = TOKEN
-    silence_ms: int = 1_000
+    patience_ms: int = 1_000
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     hints: list[Hint] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

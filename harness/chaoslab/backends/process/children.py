@@ -13,26 +13,43 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
+from weakref import WeakSet
 
 from chaoslab.core.errors import AdapterError
 
-RUN, PROCESS = "CHAOSLAB_RUN", "CHAOSLAB_PROCESS"
+RUN, PROCESS, STATE = "CHAOSLAB_RUN", "CHAOSLAB_PROCESS", "CHAOSLAB_STATE"
 _KEPT_BYTES: Final = 64_000
 _PDEATHSIG: Final = 1
+_FILES_MAX: Final = 65_536
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+_started: WeakSet[Child] = WeakSet()
 
 
-def _as_a_user_starts_it() -> None:
+def _as_a_user_starts_it(lab: int) -> None:
     """In the child, before the command: it dies with the lab, and inherits none of its limits."""
     if _libc is not None:
         _libc.prctl(_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != lab:  # the lab died before it could be tied to it
+            os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
     resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, _files)
+
+
+def many_files() -> None:
+    """Lets the lab itself have as many open files as the system allows: an agent may open a
+    thousand connections to it."""
+    with suppress(ValueError, OSError):
+        hard = _files[1]
+        soft = _FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, _FILES_MAX)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, _files[0]), hard))
 
 
 class Child:
@@ -44,6 +61,7 @@ class Child:
         self.out, self.err = bytearray(), bytearray()
         self.printed = 0
         self._readers: list[asyncio.Task[None]] = []
+        _started.add(self)
 
     @classmethod
     async def start(
@@ -66,7 +84,7 @@ class Child:
                 stdout=pipe,
                 stderr=pipe,
                 start_new_session=True,
-                preexec_fn=_as_a_user_starts_it,
+                preexec_fn=partial(_as_a_user_starts_it, os.getpid()),
             )
         except OSError as error:
             raise AdapterError(
@@ -143,18 +161,35 @@ class Child:
             transport.close()
 
 
+async def reaped() -> None:
+    """Waits, for a moment at most, until the system has let go of every child that was killed."""
+    ending = [asyncio.ensure_future(child.wait()) for child in _started if child.running]
+    if ending:
+        await asyncio.wait(ending, timeout=1)
+
+
+def waited_for() -> set[int]:
+    """The children that somebody here still waits for."""
+    return {child.pid for child in _started if child.running}
+
+
+def environments() -> Iterator[tuple[int, Mapping[str, str]]]:
+    """The processes of ours on this machine that belong to some execution, with their
+    environment."""
+    mark = f"{RUN}=".encode()
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            raw = (entry / "environ").read_bytes()
+            if mark in raw and int(entry.name) != os.getpid():
+                parts = (part.partition("=") for part in os.fsdecode(raw).split("\0"))
+                yield int(entry.name), {name: value for name, _, value in parts}
+
+
 def strays(run: str, process: str = "") -> list[int]:
     """The living processes of an execution, or of one incarnation in it, by their environment.
     Empty where the system does not show it."""
-    wanted = {f"{RUN}={run}".encode()}
-    if process:
-        wanted.add(f"{PROCESS}={process}".encode())
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError, ValueError):
-            if wanted <= set((entry / "environ").read_bytes().split(b"\0")):
-                found.append(int(entry.name))
-    return [pid for pid in found if pid != os.getpid()]
+    wanted = {RUN: run, PROCESS: process} if process else {RUN: run}
+    return [pid for pid, env in environments() if wanted.items() <= env.items()]
 
 
 def kill_strays(run: str, process: str = "") -> int:

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import shutil
-import tempfile
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import cast
 
-from chaoslab.backends.api import ExecutionEnd, ExecutionSpec
+from chaoslab.backends.api import Answering, ExecutionEnd, ExecutionSpec
 from chaoslab.backends.common.evidence import final_reads, merged_contract
 from chaoslab.backends.common.hub import MS
 from chaoslab.backends.common.outcomes import place
 from chaoslab.backends.common.supervisor import Supervisor
+from chaoslab.backends.process.children import many_files, reaped
 from chaoslab.backends.process.hub import LiveHub
 from chaoslab.backends.process.lab import LiveLab
 from chaoslab.backends.process.ledgers import Ledgers
+from chaoslab.backends.process.leftovers import Home, sweep
 from chaoslab.backends.process.loop import LiveLoop
 from chaoslab.backends.process.server import serving
 from chaoslab.backends.process.services import Services
@@ -37,19 +38,36 @@ _POLL_S = 0.02
 _STATE_BYTES_MAX = 64 << 20
 
 
-def run_process(spec: ExecutionSpec, writer: Writer, /) -> ExecutionEnd:
-    """Runs one execution on real processes and leaves its history in `writer`.
+def run_process(
+    spec: ExecutionSpec, writer: Writer, /, *, answering: Answering | None = None
+) -> ExecutionEnd:
+    """Runs one execution on real processes and leaves its history in `writer`; `answering`
+    replaces the scripted model.
 
     ChaosError where the agent cannot even be started; what happens later is in the result.
     """
     assert spec.target is not None
-    return asyncio.run(_Execution(spec, writer, spec.target).run())
+    _prepare()
+    return asyncio.run(_Execution(spec, writer, spec.target, answering).run())
+
+
+@cache
+def _prepare() -> None:
+    """Once for each interpreter."""
+    sweep()
+    many_files()
 
 
 class _Execution:
-    def __init__(self, spec: ExecutionSpec, writer: Writer, target: Target) -> None:
+    def __init__(
+        self,
+        spec: ExecutionSpec,
+        writer: Writer,
+        target: Target,
+        answering: Answering | None = None,
+    ) -> None:
         self.spec = replace(spec, contract=merged_contract(spec.contract, spec.workload))
-        self.target, self.writer = target, writer
+        self.target, self.writer, self.answering = target, writer, answering
         self.broke: list[str] = []
 
     async def run(self) -> ExecutionEnd:
@@ -57,12 +75,12 @@ class _Execution:
         spec, target = self.spec, self.target
         # The name is fresh, so that nothing of another execution can be taken for this one's.
         run = f"r{secrets.token_hex(8)}"
-        state = Path(tempfile.mkdtemp(prefix="chaoslab-state-"))
+        home = Home(run)
         cast = cast_of(spec.scenario, spec.workload, spec.seed)
         loop = LiveLoop(target.speed, self._failed)
         hub = self.hub = LiveHub(spec, self.writer, loop, cast, run)
         self.loop, self.broke = loop, hub.broke
-        setting = self.setting = Setting(target, hub, cwd=Path(target.cwd or "."), state=state)
+        setting = self.setting = Setting(target, hub, cwd=Path(target.cwd or "."), state=home.path)
         self.supervisor = setting.supervisor = Supervisor(hub, setting)
         services = Services(setting, spec.contract)
         try:
@@ -73,8 +91,9 @@ class _Execution:
         finally:
             await services.close()
             hub.close()
-            self._weigh(state)
-            shutil.rmtree(state, ignore_errors=True)
+            await reaped()
+            self._weigh(home.path)
+            home.close()
         return self._end()
 
     async def _serve(self, setting: Setting, services: Services) -> None:
@@ -82,7 +101,9 @@ class _Execution:
         sources = services.sources(contract)
         hub = self.hub
         ledgers = Ledgers(hub.recorder, contract, sources)
-        setting.lab = lab = LiveLab(hub, self.supervisor, self.target, contract, ledgers)
+        setting.lab = lab = LiveLab(
+            hub, self.supervisor, self.target, contract, ledgers, self.answering
+        )
         async with serving(lab, services.servers) as address:
             setting.address = address
             holes = setting.holes_of("lab")

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+from chaoslab.backends.api import Answering
 from chaoslab.backends.common.call import Call
 from chaoslab.backends.common.flight import fly
 from chaoslab.backends.common.hub import DOING, Doing, Process
@@ -24,6 +25,7 @@ from chaoslab.core.jsons import Json
 from chaoslab.history import OpType
 from chaoslab.serve.api import Answer, Hint, ToolShape
 from chaoslab.world.api import Instance, ModelReply, Outcome, Task, World
+from chaoslab.world.errors import ServerError
 from chaoslab.world.request import Caller
 
 _CODES: Final[Mapping[str, OpType]] = {"": "ok", "refused": "fail", "unsure": "info"}
@@ -34,11 +36,19 @@ _NOTES_MAX: Final = 40
 
 
 class _Model(SimModel):
-    """The model, which remembers for which task it gave out a tool call."""
+    """The model, which remembers for which task it gave out a tool call. With `answering` it is
+    not the lab's own, and is asked outside of the record."""
 
-    def __init__(self, hub: LiveHub, process: Process, attribution: Attribution) -> None:
+    def __init__(
+        self,
+        hub: LiveHub,
+        process: Process,
+        attribution: Attribution,
+        answering: Answering | None = None,
+    ) -> None:
         super().__init__(hub, process)
         self._attribution = attribution
+        self._answering = answering
 
     async def complete(
         self,
@@ -48,10 +58,22 @@ class _Model(SimModel):
         tools: Sequence[str] = (),
         deadline_ms: int,
     ) -> ModelReply:
-        reply = await super().complete(messages, tools=tools, deadline_ms=deadline_ms)
+        if self._answering is None:
+            reply = await super().complete(messages, tools=tools, deadline_ms=deadline_ms)
+        else:
+            reply = await self._answered(self._answering, messages, tools)
         for call in reply.tool_calls:
             self._attribution.gave(call.id, DOING.get().task)
         return reply
+
+    async def _answered(
+        self, answering: Answering, messages: Sequence[Mapping[str, Json]], tools: Sequence[str]
+    ) -> ModelReply:
+        try:
+            return await answering(DOING.get().task, messages, tools)
+        except ChaosError as error:
+            self._hub.broke.append(str(error))
+            raise ServerError("the model cannot be asked") from None
 
 
 class LiveLab:
@@ -64,7 +86,9 @@ class LiveLab:
         target: Target,
         contract: Contract,
         ledgers: Ledgers,
+        answering: Answering | None = None,
     ) -> None:
+        self._answering = answering
         self.hub, self.supervisor, self.target = hub, supervisor, target
         self.ledgers = ledgers
         self.attribution = Attribution(hub.cast, contract)
@@ -84,7 +108,7 @@ class LiveLab:
         return self._contract
 
     @property
-    def silence_ms(self) -> int:
+    def patience_ms(self) -> int:
         """The deadline of requests that name none, on the lab's clock. Where a fault is silent,
         the hub ends the waiting sooner; a service that is only slow is waited for."""
         return self.target.timeout_ms * self.target.speed
@@ -100,7 +124,7 @@ class LiveLab:
             return None
         if process not in self._worlds:
             world = SimWorld(self.hub, found)
-            world.model = _Model(self.hub, found, self.attribution)
+            world.model = _Model(self.hub, found, self.attribution, self._answering)
             self._worlds[process] = world
         return self._worlds[process]
 
@@ -174,7 +198,7 @@ class LiveLab:
             value={"args": dict(args)} if port == "tools" else _outside(args),
             key=key,
             marker=marker,
-            deadline_ms=deadline_ms or self.silence_ms,
+            deadline_ms=deadline_ms or self.patience_ms,
             remote=remote,
             type_of=lambda answer: _CODES[answer.error],
             result=lambda answer: _shown(answer, line.conflict),

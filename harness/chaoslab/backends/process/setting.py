@@ -14,7 +14,7 @@ from chaoslab.backends.common.hub import Process
 from chaoslab.backends.common.supervisor import Supervisor
 from chaoslab.backends.process import done as endings
 from chaoslab.backends.process.agent import CommandAgent
-from chaoslab.backends.process.children import PROCESS, RUN, Child
+from chaoslab.backends.process.children import PROCESS, RUN, STATE, Child
 from chaoslab.backends.process.holes import fill_all
 from chaoslab.backends.process.hub import LiveHub
 from chaoslab.backends.process.lab import LiveLab
@@ -110,7 +110,7 @@ class Setting:
         """What every command gets."""
         names = (*_ENV, *self.target.pass_env)
         env = {name: os.environ[name] for name in names if name in os.environ}
-        return env | {RUN: self.hub.run}
+        return env | {RUN: self.hub.run, STATE: str(self.state)}
 
     def exited(self, process: Process, child: Child, how: str) -> None:
         """A process ended by itself: it is dead, and whatever it left behind with it."""

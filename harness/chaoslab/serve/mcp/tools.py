@@ -49,7 +49,7 @@ async def handle(lab: Lab, process: str, path: str, request: Request) -> ASGIApp
             raise ConnectionReset(f"there is no living process {process!r}")
         with lab.acting(process, hint):
             reply = await world.tools.call(
-                name, args, key=key_of(meta, request.headers), deadline_ms=lab.silence_ms
+                name, args, key=key_of(meta, request.headers), deadline_ms=lab.patience_ms
             )
         return result_of({"ref": reply.ref, "data": reply.data, "absorbed": reply.absorbed})
 

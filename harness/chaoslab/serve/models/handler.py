@@ -20,6 +20,7 @@ from chaoslab.serve.api import Hint, Lab
 from chaoslab.serve.app import body_of
 from chaoslab.serve.errors import breaks, status_of
 from chaoslab.serve.models import chat, messages, responses
+from chaoslab.serve.models.asking import ASKING, Asking
 from chaoslab.serve.models.memory import Memory, memory_of
 from chaoslab.serve.models.transcript import call_ids, texts
 from chaoslab.serve.models.wire import MODEL, Ask, Format, Malformed, Object, encoded, read
@@ -82,10 +83,11 @@ async def _answered(lab: Lab, process: str, request: Request, form: Format, ask:
         texts=texts(ask.messages),
         calls=call_ids(ask.messages),
     )
+    ASKING.set(Asking(form=form, ask=ask))
     try:
         with lab.acting(process, hint):
             reply = await world.model.complete(
-                ask.messages, tools=ask.tools, deadline_ms=lab.silence_ms
+                ask.messages, tools=ask.tools, deadline_ms=lab.patience_ms
             )
     except WorldError as error:
         if breaks(error):
