@@ -3,8 +3,10 @@
 On the wall clock no two executions are the same, and that is no breach. Which of several tries
 carried an effect, whether there was one more of them, and what number a database gave out are
 matters of timing. What is not: how often each action stands at the end, how each task ended, and
-the keys. A key that comes from the task is the same each time; of two repetitions one may have seen
-fewer of the keys than the other, since it tried less often, but never others.
+how many keys an action needs. Of two repetitions one may have seen fewer of the keys than the other,
+since it tried less often. One key for one action may be another one each time: it was made at
+random and kept, and nobody can give a foreign process its random numbers again. Of several keys
+that can not be said, so those must be the same.
 
 >>> from chaoslab.history import Op, View
 >>> def run(key, ref):
@@ -15,7 +17,9 @@ fewer of the keys than the other, since it tried less often, but never others.
 >>> list(unlike(Contract(), run("k1", "7"), run("k1", "8")))
 []
 >>> list(unlike(Contract(), run("k1", "7"), run("k2", "7")))
-[(('keys', 'pay', 'o-1'), {'k1'}, {'k2'})]
+[]
+>>> list(unlike(Contract(), run("k1", "7"), run(None, "7")))
+[(('keys', 'pay', 'o-1'), {'k1'}, {'no key'})]
 """
 
 from __future__ import annotations
@@ -46,7 +50,8 @@ def unlike(contract: Contract, one: Facts, two: Facts, /) -> Iterator[Difference
     """What differs between two executions with the same faults and may not."""
     for key in {**one.operations, **two.operations}:
         keys, others = _keys(one, key), _keys(two, key)
-        if not (keys <= others or others <= keys):
+        kept = len(keys) == len(others) == 1 and _NO_KEY not in keys | others
+        if not (keys <= others or others <= keys or kept):
             yield ("keys", *key), keys, others
     yield from _effects(contract, one, two)
     for name in {**one.tasks, **two.tasks}:

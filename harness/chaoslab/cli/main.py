@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from chaoslab import __version__
-from chaoslab.cli import commands
+from chaoslab.cli import commands, record
 from chaoslab.cli.init import init
 from chaoslab.core.errors import ChaosError
 
@@ -104,6 +104,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     explain.set_defaults(command=commands.explain)
     _init(verbs.add_parser("init", help="write a first chaoslab.toml for an agent of your own"))
+    record.add_options(
+        verbs.add_parser("record", help="let a real provider answer once, and keep what it says")
+    )
     doctor = verbs.add_parser(
         "doctor", help="what works on this machine; or what an agent offers, and what to add"
     )

@@ -76,6 +76,8 @@ def _subjects(runs: Sequence[Mapping[str, Any]]) -> str:
         counts[word] = counts.get(word, 0) + 1
     told = ", ".join(f"{n} {word}" for word, n in counts.items() if n or word in ("held", "broken"))
     text = f"{agents}, contract {contracts}: {len(runs)} runs, {told}."
+    if not any(r["verdict"] in ("valid", "invalid") for r in runs):
+        text += " Nothing was proven."
     if any(not r["deterministic"] for r in runs):
         text += " On real processes: recorded, not deterministic."
     if any(c.startswith("none") for c in contracts.split(", ")):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import importlib.util
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +29,8 @@ from chaoslab.scenario import Scenario, Workload, find_workload, load_scenario
 from chaoslab.wasm import load_module
 
 _FILES_MAX = 1_000
+_SOURCES = frozenset(".py .js .mjs .cjs .ts .go .rs .rb .java .kt .cs .php .ex .sh .sql .toml".split())
+_NOT_THEIRS = frozenset({"node_modules", "venv", "reports", "target", "build", "dist"})
 REFERENCE = "chaoslab.reference:make_agent"
 REFERENCE_CONTRACT = "fixtures/contracts/reference.toml"
 
@@ -220,7 +223,7 @@ def _team_specs(
             contract_raw=team.raw,
             contract_file=str(Path(agent).resolve()),
             seed=seed,
-            sources=(_tree_digest(Path(chaoslab.__file__).parent), _tree_digest(folder)),
+            sources=(_tree_digest(Path(chaoslab.__file__).parent), _team_digest(folder)),
             target=team.target,
             repeats=repeats,
         )
@@ -256,6 +259,19 @@ def _agent_digest(agent: str) -> str:
 def _tree_digest(folder: Path) -> str:
     """A digest of the Python files below a folder, at most a thousand of them."""
     return _digest_of(sorted(folder.rglob("*.py"))[:_FILES_MAX])
+
+
+@lru_cache(maxsize=256)
+def _team_digest(folder: Path) -> str:
+    """A digest of the sources in a team's folder, in whatever language. What tools put there is
+    left out: an environment alone has thousands of files, and reports change with each run."""
+    found = []
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(f for f in folders if f[0] not in "._" and f not in _NOT_THEIRS)
+        found += [Path(root, name) for name in sorted(files) if Path(name).suffix in _SOURCES]
+        if len(found) >= _FILES_MAX:
+            break
+    return _digest_of(found[:_FILES_MAX])
 
 
 def _digest_of(paths: Sequence[Path]) -> str:

@@ -26,8 +26,10 @@ from typing import Any, BinaryIO
 from chaoslab.adapters import AgentSource, load_function
 from chaoslab.backends.api import ExecutionSpec
 from chaoslab.backends.live import run_live
+from chaoslab.backends.process.leftovers import end_with_parent
 from chaoslab.backends.sim import guarded, simulate
 from chaoslab.contract import Invariant
+from chaoslab.contract.target import Target
 from chaoslab.core.clock import monotonic_ms
 from chaoslab.core.errors import ChaosError
 from chaoslab.history import Writer
@@ -186,12 +188,10 @@ def _limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_MAX_BYTES, hard))
 
 
-def _limit_s(request: Any, own_limit_s: int) -> int:
-    """How long a request may take; on real processes the agent's table says it."""
+def _target_of(request: Any) -> Target | None:
+    """The agent's table, where a request is an execution on real processes."""
     spec = request[0] if isinstance(request, tuple) else None
-    if not isinstance(spec, ExecutionSpec) or spec.target is None:
-        return own_limit_s
-    return spec.target.wall_ms_max // 1000 + 10
+    return spec.target if isinstance(spec, ExecutionSpec) else None
 
 
 def main() -> None:
@@ -205,13 +205,18 @@ def main() -> None:
     if hasattr(signal, "SIGUSR1"):
         faulthandler.register(signal.SIGUSR1, file=2, all_threads=False)
     _limit_memory()
+    pipe = requests.fileno()
     while True:
         frame = receive(requests)
         if frame is None:
             break
         request = pickle.loads(frame)
+        target = _target_of(request)
+        limit_s = own_limit_s if target is None else target.wall_ms_max // 1000 + 10
+        if target is not None:
+            end_with_parent(pipe)
         # Should the parent be killed, nobody is left to watch: then this ends by itself.
-        faulthandler.dump_traceback_later(_limit_s(request, own_limit_s), exit=True)
+        faulthandler.dump_traceback_later(limit_s, exit=True)
         result = answer_to(request)
         faulthandler.cancel_dump_traceback_later()
         send(answers, json.dumps(result).encode())

@@ -25,6 +25,7 @@ from typing import Any, Final, TypeVar
 
 from chaoslab.adapters import load_function
 from chaoslab.backends.api import ExecutionSpec
+from chaoslab.backends.process.leftovers import sweep
 from chaoslab.check import Finding
 from chaoslab.check.invariants import PREFIX
 from chaoslab.contract import Contract
@@ -38,6 +39,7 @@ from chaoslab.run.worker import execute, receive, send, try_loading
 HASH_SEEDS: Final = {"first": "101", "repeat": "20202"}
 _RECYCLE_AFTER: Final = 250
 _TAIL_MAX: Final = 64_000
+_END_S: Final = 1
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
@@ -72,6 +74,7 @@ class Worker:
         self._drain = threading.Thread(target=self._read_output, daemon=True)
         self._drain.start()
         self.served = 0
+        self.live = False  # whether it may have started processes of its own
 
     def _read_output(self) -> None:
         assert self._process.stdout is not None
@@ -142,8 +145,18 @@ class Worker:
         """Whether it may serve again."""
         return self._process.poll() is None and self.served < _RECYCLE_AFTER
 
+    def let_go(self) -> None:
+        """Closes its standard input: it then ends by itself, and all that it has started before."""
+        with suppress(OSError):
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+
     def kill(self) -> None:
         """Ends the interpreter and everything that the agent started in its session."""
+        if self.live:
+            self.let_go()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_END_S)
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -152,6 +165,8 @@ class Worker:
             with suppress(OSError):
                 if stream is not None:
                     stream.close()
+        if self.live:
+            sweep()  # where it could not do it any more
 
 
 def _top_frame(dump: str) -> str:
@@ -178,8 +193,10 @@ class Workers:
         """One execution in a worker of a group; blocks until it is done or given up."""
         if self.in_process:
             return execute(spec, history, header, capture=False)
-        limit_ms = self.watchdog_ms if spec.target is None else spec.target.wall_ms_max
-        return self._ask(pickle.dumps((spec, history, header)), group, limit_ms=limit_ms)
+        frame = pickle.dumps((spec, history, header))
+        if spec.target is None:
+            return self._ask(frame, group)
+        return self._ask(frame, group, limit_ms=spec.target.wall_ms_max, live=True)
 
     def try_loading(self, agent: str) -> frozenset[str]:
         """Makes the agent once; which of `recover`, `sessions` and `release` it offers.
@@ -241,11 +258,18 @@ class Workers:
         return tuple(finding_from(raw) for raw in result["findings"])
 
     def _ask(
-        self, frame: bytes, group: str, executions: int = 1, *, limit_ms: int = 0
+        self,
+        frame: bytes,
+        group: str,
+        executions: int = 1,
+        *,
+        limit_ms: int = 0,
+        live: bool = False,
     ) -> dict[str, Any]:
         if self._closed:
             raise LabError("the workers are closed; nothing more is run")
         worker = self._borrow(group)
+        worker.live = worker.live or live
         result = worker.ask(frame, limit_ms or self.watchdog_ms, executions)
         if self._closed:
             self._drop(worker)
@@ -306,5 +330,8 @@ class Workers:
         self._closed = True
         with self._lock:
             workers = list(self._all)
+        for worker in workers:
+            if worker.live:
+                worker.let_go()  # they end side by side
         for worker in workers:
             self._drop(worker)

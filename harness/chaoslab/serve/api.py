@@ -125,6 +125,11 @@ class Lab(Protocol):
         """A task that came from the queue has ended."""
         ...
 
+    def failed(self, error: BaseException, /) -> None:
+        """A request could not be answered for a reason that is the lab's own: no verdict may be
+        read from what follows."""
+        ...
+
     def note(self, text: str, /) -> None:
         """Something that a person should read beside the result; no part of the evidence."""
         ...

@@ -125,10 +125,14 @@ class App:
             await _said(400, str(error))(scope, receive, send)
         except ClientDisconnect:
             return
+        except Exception as error:
+            # A bug of ours must not pass for something that an agent has to live with.
+            if self._lab.world(_parts(request)[1]) is not None:
+                self._lab.failed(error)
+            break_connection(scope)
 
     async def _answer(self, request: Request) -> ASGIApp:
-        token, _, rest = request.url.path.lstrip("/").partition("/")
-        process, _, path = rest.partition("/")
+        token, process, path = _parts(request)
         if not hmac.compare_digest(token.encode(), self._lab.token.encode()):
             return _said(
                 403,
@@ -141,6 +145,13 @@ class App:
             if path == prefix or path.startswith(prefix + "/"):
                 return await handler(self._lab, process, path[len(prefix) :].lstrip("/"), request)
         return _said(404, f"the lab has nothing at {path!r}; it has {', '.join(self._handlers)}")
+
+
+def _parts(request: Request) -> tuple[str, str, str]:
+    """Token, incarnation, and the path below."""
+    token, _, rest = request.url.path.lstrip("/").partition("/")
+    process, _, path = rest.partition("/")
+    return token, process, path
 
 
 def _said(status: int, text: str) -> ASGIApp:

@@ -79,7 +79,9 @@ class Provider:
             raise
         except (OSError, http.client.HTTPException) as error:
             how = str(error) or type(error).__name__
-            raise self._error(f"cannot be asked: {how}", "is it running, at this address?") from None
+            raise self._error(
+                f"cannot be asked: {how}", "is it running, at this address?"
+            ) from None
         if status != 200:
             said = f"answered with {status}: {_short(self._masked(_said(raw)))}"
             raise self._error(said, _NEXT.get(status, "ask it by hand, then record again"))
@@ -171,9 +173,7 @@ def _connection(url: str) -> http.client.HTTPConnection:
     host = parts.hostname or ""
     if parts.scheme == "https":
         context = ssl.create_default_context()
-        return http.client.HTTPSConnection(
-            host, parts.port, timeout=_CONNECT_S, context=context
-        )
+        return http.client.HTTPSConnection(host, parts.port, timeout=_CONNECT_S, context=context)
     return http.client.HTTPConnection(host, parts.port, timeout=_CONNECT_S)
 
 

@@ -44,12 +44,13 @@ def test_what_timing_decides_is_no_difference() -> None:
     assert _same(*other_rows).verdict == "valid"
     more_tries = (_once(tries=2), _once(tries=3), _once())
     assert _same(*more_tries).verdict == "valid"
+    random_and_kept = (_once(key="x", tries=2), _once(key="y"), _once(key="z", tries=3))
+    assert _same(*random_and_kept).verdict == "valid"
 
 
 @pytest.mark.parametrize(
     ("other", "anomaly"),
     [
-        (_once(key="z"), "keys"),
         (_once(key=None), "keys"),
         (_once(ref=""), "effects"),
         (_once(status="failed"), "outcome"),

@@ -92,6 +92,7 @@ class FakeLab:
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     hints: list[Hint] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    failures: list[BaseException] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     tasks: deque[Task] = field(default_factory=deque)
     withhold: Exception | None = None  # raised after a relay was forwarded
@@ -132,6 +133,9 @@ class FakeLab:
 
     def outcome(self, process: str, outcome: Outcome, /) -> None:
         self.outcomes.append(outcome)
+
+    def failed(self, error: BaseException, /) -> None:
+        self.failures.append(error)
 
     def note(self, text: str, /) -> None:
         self.notes.append(text)

@@ -10,14 +10,14 @@ from starlette.types import ASGIApp
 from tests.unit.serve.fake import FakeLab, served
 
 from chaoslab.serve.api import Lab
-from chaoslab.world.errors import Conflict, ConnectionReset, WorldError
+from chaoslab.world.errors import Conflict, ConnectionReset
 
 
 async def _echo(lab: Lab, process: str, path: str, request: Request) -> ASGIApp:
     return PlainTextResponse(f"{process} {path}")
 
 
-def _raising(error: WorldError) -> object:
+def _raising(error: Exception) -> object:
     async def handler(lab: Lab, process: str, path: str, request: Request) -> ASGIApp:
         raise error
 
@@ -41,3 +41,13 @@ def test_an_error_of_the_world_is_a_status_or_a_broken_connection() -> None:
         with pytest.raises(httpx.TransportError):
             httpx.get(f"{base}/b")
         assert httpx.get(f"{base}/a").status_code == 409  # others are left alone
+
+
+def test_a_bug_of_the_labs_own_is_told_to_the_lab_and_answers_nothing() -> None:
+    lab = FakeLab()
+    with served(lab, {"a": _raising(KeyError("oops")), "b": _echo}) as base:  # type: ignore[dict-item]
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"{base}/a")
+        assert [type(e) for e in lab.failures] == [KeyError]
+        assert httpx.get(f"{base}/b/x").status_code == 200
+    assert len(lab.failures) == 1

@@ -56,8 +56,8 @@ class CommandAgent:
         setting.lab.agents[process.id] = self
         self.holes = setting.holes_of(process.id) | {"port": str(free_port())}
         self.env = setting.env_of(process.id, self.holes)
-        if target.submit.how == "run":
-            return
+        if not target.commands:
+            return  # only `submit = { run = … }` starts anything
         self.restarted = not setting.first_start(process.region, process.slot)
         index = process.slot % len(target.commands)
         commands = target.restart if target.restart and self.restarted else target.commands
@@ -169,8 +169,14 @@ class CommandAgent:
             reply = await self._post(task, holes)
         else:
             reply = await self._wait_for_reply(task)
-        self._setting.accepted[task.id] = None
+        if how != "queue":
+            self.took(task)
         return reply if self._target.done.how == "reply" else await self._ended(task)
+
+    def took(self, task: Task, /) -> None:
+        """The agent has the task. What only waits in the queue it does not know, and after a kill
+        it is handed out again, whoever resumes."""
+        self._setting.accepted[task.id] = None
 
     async def _wait_for_reply(self, task: Task) -> Outcome:
         """By queue or standard input: the reply comes when it comes, where it is waited for."""

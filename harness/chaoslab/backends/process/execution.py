@@ -16,11 +16,10 @@ from typing import cast
 from chaoslab.backends.api import Answering, ExecutionEnd, ExecutionSpec
 from chaoslab.backends.common.evidence import final_reads, merged_contract
 from chaoslab.backends.common.hub import MS
-from chaoslab.backends.common.outcomes import place
 from chaoslab.backends.common.supervisor import Supervisor
 from chaoslab.backends.process.children import many_files, reaped
 from chaoslab.backends.process.hub import LiveHub
-from chaoslab.backends.process.lab import LiveLab
+from chaoslab.backends.process.lab import LiveLab, words_of
 from chaoslab.backends.process.ledgers import Ledgers
 from chaoslab.backends.process.leftovers import Home, sweep
 from chaoslab.backends.process.loop import LiveLoop
@@ -72,13 +71,18 @@ class _Execution:
 
     async def run(self) -> ExecutionEnd:
         """The whole of it; whatever happens, nothing that it started is left."""
-        spec, target = self.spec, self.target
         # The name is fresh, so that nothing of another execution can be taken for this one's.
-        run = f"r{secrets.token_hex(8)}"
-        home = Home(run)
+        home = Home(f"r{secrets.token_hex(8)}")
+        try:
+            return await self._run(home)
+        finally:
+            home.close()
+
+    async def _run(self, home: Home) -> ExecutionEnd:
+        spec, target = self.spec, self.target
         cast = cast_of(spec.scenario, spec.workload, spec.seed)
         loop = LiveLoop(target.speed, self._failed)
-        hub = self.hub = LiveHub(spec, self.writer, loop, cast, run)
+        hub = self.hub = LiveHub(spec, self.writer, loop, cast, home.run)
         self.loop, self.broke = loop, hub.broke
         setting = self.setting = Setting(target, hub, cwd=Path(target.cwd or "."), state=home.path)
         self.supervisor = setting.supervisor = Supervisor(hub, setting)
@@ -93,7 +97,6 @@ class _Execution:
             hub.close()
             await reaped()
             self._weigh(home.path)
-            home.close()
         return self._end()
 
     async def _serve(self, setting: Setting, services: Services) -> None:
@@ -173,12 +176,7 @@ class _Execution:
         await ledgers.final()
 
     def _failed(self, error: BaseException) -> None:
-        words = (
-            str(error)
-            if isinstance(error, ChaosError)
-            else (f"the lab itself failed: {type(error).__name__}: {error} ({place(error)})")
-        )
-        self.broke.append(words)
+        self.broke.append(words_of(error))
 
     def _weigh(self, state: Path) -> None:
         size = sum(p.stat().st_size for p in state.rglob("*") if p.is_file())

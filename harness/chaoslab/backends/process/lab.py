@@ -12,6 +12,7 @@ from chaoslab.backends.api import Answering
 from chaoslab.backends.common.call import Call
 from chaoslab.backends.common.flight import fly
 from chaoslab.backends.common.hub import DOING, Doing, Process
+from chaoslab.backends.common.outcomes import place
 from chaoslab.backends.common.ports import SimModel, SimWorld
 from chaoslab.backends.common.supervisor import Supervisor
 from chaoslab.backends.process.attribution import Attribution
@@ -209,7 +210,11 @@ class LiveLab:
     async def next_task(self, process: str, wait_ms: int, /) -> Task | None:
         """The next task of the queue for this process."""
         order = await self._next(process, wait_ms)
-        return order if isinstance(order, Task) else None
+        if not isinstance(order, Task):
+            return None
+        if self.target.done.how != "reply":
+            self.agents[process].took(order)
+        return order
 
     async def _next(self, process: str, wait_ms: int) -> Task | str | None:
         agent = self.agents.get(process)
@@ -270,10 +275,21 @@ class LiveLab:
         """The Wasm instances of an incarnation."""
         return self._instances.setdefault(process, {})
 
+    def failed(self, error: BaseException, /) -> None:
+        """A request could not be answered for a reason that is the lab's own."""
+        self.hub.broke.append(words_of(error))
+
     def note(self, text: str, /) -> None:
         """Something that a person should read beside the result."""
         if len(self.hub.notes) < _NOTES_MAX and text not in self.hub.notes:
             self.hub.notes.append(text)
+
+
+def words_of(error: BaseException, /) -> str:
+    """Why the lab could not go on."""
+    if isinstance(error, ChaosError):
+        return str(error)
+    return f"the lab itself failed: {type(error).__name__}: {error} ({place(error)})"
 
 
 def _outside(args: Mapping[str, Json]) -> dict[str, Json]:

@@ -1,0 +1,172 @@
+"""What an execution leaves on the machine, and that it goes away even where the lab itself dies.
+
+The folder of an execution is locked for as long as the lab that made it lives: the system lets go
+of the lock at any death. So whoever can take the lock of a folder has found one that nobody needs,
+and every process whose environment names that folder with it. `sweep` looks for both. It is done
+before a first execution and after a worker was killed; a worker whose parent has died does it for
+itself.
+
+>>> home = Home("r0")
+>>> held(home.path), sweep()
+(True, 0)
+>>> home.close()
+>>> home.path.exists()
+False
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import select
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from chaoslab.backends.process.children import (
+    RUN,
+    STATE,
+    environments,
+    kill_strays,
+    waited_for,
+)
+
+_PREFIX: Final = "chaoslab-live-"
+_SUBREAPER: Final = 36
+_TRIES: Final = 3
+_homes: dict[str, Home] = {}
+_orphans_are_ours = threading.Event()
+
+
+class Home:
+    """The folder of one execution, `{state}`; `run` names the processes that belong to it."""
+
+    def __init__(self, run: str) -> None:
+        self.run = run
+        # It is locked before it has the name by which a sweep looks for it.
+        made = Path(tempfile.mkdtemp(prefix=".chaoslab-")).resolve()
+        self._lock = os.open(made, os.O_RDONLY)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self.path = made.rename(made.with_name(_PREFIX + made.name.rpartition("-")[2]))
+        _homes[run] = self
+
+    def close(self) -> None:
+        """Removes it, and ends what is left of its processes."""
+        if _homes.pop(self.run, None) is None:
+            return
+        kill_strays(self.run)
+        if _orphans_are_ours.is_set() and not _homes:
+            _kill_orphans()
+        _remove(self.path)
+        os.close(self._lock)
+
+
+def held(folder: Path, /) -> bool:
+    """Whether the lab lives that made a folder."""
+    try:
+        probe = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # it is somebody else's, and theirs to look after
+    try:
+        fcntl.flock(probe, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(probe)
+    return False
+
+
+def sweep() -> int:
+    """Ends and removes what labs that are dead have left; how many processes and folders."""
+    count = 0
+    for _ in range(_TRIES):
+        found = _abandoned()
+        if not found:
+            break
+        count += len(found)
+        for pid in found:
+            _kill(pid)
+    for folder in Path(tempfile.gettempdir()).resolve().glob(_PREFIX + "*"):
+        with suppress(OSError):
+            if folder.stat().st_uid == os.getuid() and not held(folder):
+                _remove(folder)
+                count += 1
+    return count
+
+
+def _abandoned() -> list[int]:
+    """The processes of executions whose lab is dead."""
+    found = []
+    for pid, env in environments():
+        folder = env.get(STATE, "")
+        # The folder is looked at as the process sees it: it may be in a container.
+        if RUN in env and folder and not held(Path(f"/proc/{pid}/root{folder}")):
+            found.append(pid)
+    return found
+
+
+def end_with_parent(pipe: int, /) -> None:
+    """From now on this interpreter ends, with everything that it has started, once nobody has the
+    other end of a pipe any more. What its own children leave behind becomes its child."""
+    if _orphans_are_ours.is_set():
+        return
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+    _orphans_are_ours.set()
+    threading.Thread(target=_watch, args=(pipe,), daemon=True).start()
+
+
+def _watch(pipe: int) -> None:
+    poller = select.poll()
+    poller.register(pipe, 0)  # only whether it is closed
+    while not poller.poll():
+        pass
+    for home in tuple(_homes.values()):
+        home.close()
+    os._exit(4)
+
+
+def _kill_orphans() -> None:
+    """Kills the children of this interpreter that it has not started itself, as they show nothing
+    by which they could be known: a daemon may have cleared its environment."""
+    for _ in range(_TRIES):
+        ours = waited_for()
+        found = [pid for pid in _children() if pid not in ours]
+        for pid in found:
+            _kill(pid)
+            with suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+        if not found:
+            break
+
+
+def _children() -> list[int]:
+    found = []
+    for entry in Path("/proc/self/task").glob("*/children"):
+        with suppress(OSError):
+            found += [int(pid) for pid in entry.read_text().split()]
+    return found
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _remove(folder: Path) -> None:
+    """Also where an agent has taken away the right to."""
+    for _ in range(_TRIES):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        for path, _folders, _files in os.walk(folder):
+            with suppress(OSError):
+                os.chmod(path, 0o700)
