@@ -3,6 +3,7 @@ killed while it waits for the answer to what it has done, a right agent comes th
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,9 +98,8 @@ def test_a_living_agent(tmp_path: Path, pool: Workers, submit: str, done: str) -
 
 @pytest.mark.parametrize("done", ["reply", "sql"])
 def test_a_command_for_each_task(tmp_path: Path, pool: Workers, done: str) -> None:
-    show = [sys.executable, "-c", "print(open('starts').read().split())"]
     lines = f"submit = {{ run = {once(done)!r} }}\nresume = {once(done, 'again')!r}\n{ENDS[done]}"
-    came_through(team(tmp_path, show, lines, commands=False), tmp_path, pool)
+    came_through(team(tmp_path, [], lines, commands=False), tmp_path, pool)
     assert [op.type for op in struck(tmp_path)] == ["invoke", "commit", "event", "event", "info"]
 
 
@@ -107,3 +107,91 @@ def test_a_command_that_submits_beside_a_living_agent(tmp_path: Path, pool: Work
     lines = f"submit = {{ run = {once('poll')!r} }}\n{POLL}\n{WEB}"
     path = team(tmp_path, [sys.executable, str(AGENT), "web", "poll"], lines)
     came_through(path, tmp_path, pool)
+
+
+CREW = """
+[agent]
+commands = [{web}, {a}, {b}]
+restart = [{web}, {a_again}, {b_again}]
+env = {{ PORT = "{{port}}" }}
+submit = {{ post = "http://127.0.0.1:{{port}}/tasks" }}
+database = "{{state}}/crew.db"
+done = {{ sql = "select state from jobs where id = {{task}} and state = 'done'" }}
+"""
+
+
+def test_a_web_and_two_workers_of_which_one_is_killed(tmp_path: Path, pool: Workers) -> None:
+    path = team_file(tmp_path, AGENT, "")
+    head, _, tail = path.read_text().partition("[agent]")
+    tail = tail[tail.index("[tools.refund]") :]
+    crew = [sys.executable, str(AGENTS / "crew_agent.py")]
+    words = {"web": [*crew, "web"]}
+    for name in ("a", "b"):
+        words |= {name: [*crew, "worker", name], f"{name}_again": [*crew, "worker", name, "again"]}
+    path.write_text(head + CREW.format(**words) + tail)
+    came_through(path, tmp_path, pool)
+    ops = read(tmp_path / "out" / "fault.jsonl").ops
+    told = [op.type for op in struck(tmp_path)]
+    assert told == ["invoke", "commit", "event", "event", "info"]
+    starts = [op.process for op in ops if op.f == "process.start"]
+    [killed] = [op.process for op in ops if op.f == "process.kill"]
+    assert starts == ["home-1", "home-2", "home-3", "home-4"] and killed in ("home-2", "home-3")
+    # The web had taken the task on, and lives: it is not handed out again.
+    assert [op.process for op in ops if op.f == "task.submit"] == ["home-1"]
+    assert [op.process for op in ops if op.f == "task.outcome"] == ["home-1"]
+    assert [op.process for op in ops if op.f == "tools.refund" and op.type == "ok"] == ["home-4"]
+
+
+SHOW = """
+import json, os
+state = os.environ["CHAOSLAB_STATE"]
+env, rows = json.load(open(state + "/environment.json")), open(state + "/rows.txt").read()
+print(json.dumps({"env": env, "cwd": os.getcwd(), "rows": rows, "ratio": 0.5}))
+"""
+ADD = "import os; open(os.environ['CHAOSLAB_STATE'] + '/rows.txt', 'a').write(' and one')"
+
+
+def test_where_an_agent_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not for the agent")
+    monkeypatch.setenv("WANTED", "for the agent")
+    (tmp_path / "work" / "seed").mkdir(parents=True)
+    (tmp_path / "work" / "seed" / "rows.txt").write_text("seven")
+    lines = [
+        'pass_env = ["WANTED"]',
+        'cwd = "work"',
+        'template = "work/seed"',
+        'env = { HERE = "{state}/x" }',
+        f"reset = {json.dumps([sys.executable, '-c', ADD])}",
+        f"inspect = {json.dumps([sys.executable, '-c', SHOW])}",
+    ]
+    path = team(tmp_path, [sys.executable, str(AGENT), "queue", "reply"], "\n".join(lines))
+    with workers() as own:
+        came_through(path, tmp_path, own)
+    for name in ("control", "fault"):
+        ops = read(tmp_path / "out" / f"{name}.jsonl").ops
+        [shown] = [op.get("state") for op in ops if op.f == "final.inspect"]
+        env = shown["env"]
+        assert env["WANTED"] == "for the agent" and "AWS_SECRET_ACCESS_KEY" not in env
+        assert env["HERE"] == env["CHAOSLAB_STATE"] + "/x"
+        assert (shown["cwd"], shown["rows"]) == (str(tmp_path / "work"), "seven and one")
+        assert not Path(env["CHAOSLAB_STATE"]).exists()
+
+
+@pytest.mark.parametrize(
+    ("done", "words"),
+    [("sql", "s1-t1 had ended before it was handed out"), ("reply", "was completed at once")],
+)
+def test_state_of_an_earlier_execution(
+    tmp_path: Path, pool: Workers, done: str, words: str
+) -> None:
+    lines = f'env = {{ KEEP = "{tmp_path}" }}\n' + ENDS[done].replace("{state}", str(tmp_path))
+    path = team(tmp_path, [sys.executable, str(AGENT), "queue", done], lines)
+    spec = spec_of(path, scenario_file(tmp_path, "leak", CRASH), repeats=0)
+    (tmp_path / "out").mkdir()
+    record = perform(spec, pool, tmp_path / "out")
+    assert "state of an earlier execution is still there" in record.broke
+    assert words in record.broke and "{state}" in record.broke
+    # The next run finds it at once.
+    again = perform(spec, pool, tmp_path / "out")
+    assert again.broke.startswith("the fault-free execution: ")
+    assert words in again.broke or "without asking the lab for anything" in again.broke

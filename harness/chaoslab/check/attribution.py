@@ -7,7 +7,8 @@ a further request, so that nothing is called the network's doing which the agent
 
 A request with the key of the effect goes first, then those with no key known; within these the
 one that was told the reference, then the order of the record. A request that certainly did not
-arrive made nothing, as long as there is another.
+arrive made nothing, as long as there is another. Where the rows show keys as they were sent, one
+whose key nobody sent is no request's: something reached the service past the lab.
 
 >>> from chaoslab.history import View
 >>> ops = [Op(index=0, time_ns=0, type="invoke", f="tools.pay", marker="o-1"),
@@ -41,6 +42,7 @@ def requests_of(
     if not commits:
         return {}
     requests = _Requests(view, {op.f for op in commits}, unnamed)
+    requests.learn(commits)
     found: dict[int, Op] = {}
     for op in commits:
         asked = requests.take(op)
@@ -68,14 +70,17 @@ class _Requests:
         self._any: dict[_Group, list[Op]] = {}
         self._actions: dict[str, set[str]] = {}
         self._told: dict[tuple[str, str, str], Op] = {}  # (tool, marker, reference)
+        self._shown: dict[str, set[str]] = {}  # by tool the keys that its rows show as sent
         for (tool, marker), entry in view.operations().items():
             for op in entry.attempts:
                 if op.f not in names:
                     continue
                 self._actions.setdefault(tool, set()).add(marker)
                 # Those of which the effect is known have had theirs.
-                known = sum(c.f == op.f for c in view.commits(op.index))
-                self._taken.update((op.index, copy) for copy in range(known))
+                known = [c for c in view.commits(op.index) if c.f == op.f]
+                self._taken.update((op.index, copy) for copy in range(len(known)))
+                if op.key is not None and any(c.key == op.key for c in known):
+                    self._shown.setdefault(tool, set()).add(op.key)
                 answer = view.completion(op.index)
                 no = answer is not None and answer.type == "fail"
                 for group in _groups(tool, marker, op.key):
@@ -91,9 +96,27 @@ class _Requests:
         for requests in self._any.values():
             requests.sort(key=lambda op: op.index)
 
+    def learn(self, commits: Iterable[Op]) -> None:
+        """Notes which keys that were sent the rows show."""
+        for op in commits:
+            if op.key is not None and (tool_of(op), "", op.key) in self._any:
+                self._shown.setdefault(tool_of(op), set()).add(op.key)
+
+    def _strange(self, tool: str, marker: str, key: str | None) -> bool:
+        """Whether nobody can have asked for a row, by its key. A request without a key may be
+        given any by its service; a row without one may be any request's that has none yet."""
+        asked, shown = self._any.get((tool, marker, None), ()), self._shown.get(tool)
+        if not asked or not shown or any(op.key is None for op in asked):
+            return False
+        if key is None:
+            return all(op.key in shown for op in asked)
+        return (tool, "", key) not in self._any
+
     def take(self, commit: Op) -> Op | None:
-        """The request of one commit, which is then taken."""
+        """The request of one commit, which is then taken; None where it is nobody's."""
         tool, marker, key = tool_of(commit), commit.marker, commit.key
+        if self._strange(tool, marker, key):
+            return None
         if (tool, marker, None) not in self._any:
             if marker and tool not in self._unnamed:
                 return None

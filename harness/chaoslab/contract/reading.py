@@ -141,6 +141,14 @@ def folder_at(table: Table, folder: Path, /) -> str:
     return path_at(text, folder)
 
 
+def template_at(table: Table, folder: Path, /) -> str:
+    """The `template` of a table, a file or a folder."""
+    text = table.text("template")
+    if text and not (folder / text).exists():
+        table.complain("template", f"there is no file or folder {folder / text}")
+    return str((folder / text).resolve()) if text else ""
+
+
 def function_at(table: Table, folder: Path, /) -> str:
     """The `function` of a table, `path.py:name`, with its path made whole."""
     text = table.text("function")

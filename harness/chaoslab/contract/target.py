@@ -63,8 +63,9 @@ class Target:
 
     The first command gets the tasks. `ready` is a URL that must answer below 500 before it does;
     empty: the process lives. `restart` replaces the commands after a kill, `resume` is run for a
-    task that is handed out again (with `submit = {run}`), `reset` before each execution,
-    `inspect` at its end: it prints JSON, the agent's own state. `silence_ms`: a request that a
+    task that is handed out again (with `submit = {run}`). Before each execution `template`, a
+    file or what is in a folder, is copied into `{state}`, and `reset` is run; `inspect` is run at
+    its end: it prints JSON, the agent's own state. `silence_ms`: a request that a
     fault leaves without an answer ends after this long with a broken connection, if the agent
     has not given up before. `speed`: how much faster than real time the lab's clock runs, for
     agents that take their time from the lab.
@@ -80,6 +81,7 @@ class Target:
     restart: tuple[tuple[str, ...], ...] = ()
     resume: tuple[str, ...] = ()
     reset: tuple[str, ...] = ()
+    template: str = ""
     inspect: tuple[str, ...] = ()
     database: str = ""
     timeout_ms: int = 60_000

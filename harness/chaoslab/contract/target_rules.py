@@ -34,6 +34,7 @@ from chaoslab.contract.reading import (
     is_json,
     split,
     sql,
+    template_at,
     texts,
     url,
 )
@@ -64,6 +65,7 @@ def target_from(top: Table, services: Mapping[str, Upstream], folder: Path, /) -
         env=texts(table, "env", base),
         pass_env=table.strings("pass_env"),
         cwd=folder_at(table, folder),
+        template=template_at(table, folder),
         submit=submit,
         done=_done(table, base.and_tasks()),
         ready=url(table, "ready", base),

@@ -20,7 +20,7 @@ from chaoslab.faults import Placed, Site, place
 from chaoslab.faults.plan import matches
 from chaoslab.history import View, read
 from chaoslab.run.model import RunRecord, RunSpec
-from chaoslab.run.plan import calm, counted, execution_of, limits_in_force, vacuity
+from chaoslab.run.plan import ASKING, calm, counted, execution_of, limits_in_force, vacuity
 from chaoslab.run.workers import Workers
 from chaoslab.scenario import Scenario
 
@@ -55,6 +55,13 @@ def perform_live(spec: RunSpec, workers: Workers, folder: Path, record: RunRecor
         record.digest, record.ops = control["digest"], control["ops"]
         _explain(record, {"control": view})
         return
+    if not asked_for(view):
+        record.broke = (
+            "the fault-free execution: the agent ended its tasks without asking the lab for "
+            "anything; either it does not use the addresses in its environment, or state of an "
+            "earlier run is still there; next: see `env`, `reset` and {state} in [agent]"
+        )
+        return
     record.not_applicable = unreachable(spec, placed, sites)
     if record.not_applicable:
         record.verdict = "not-applicable"
@@ -79,9 +86,14 @@ def _strike(
         path = folder / f"{where}.jsonl"
         told = _execute(spec, spec.scenario, placed, workers, path)
         if not _took(record, told, "the execution with faults"):
-            return
+            break
         views[where] = View(read(path).ops)
+        record.broke = leaked(control, views[where])
+        if record.broke:
+            return
         struck.append(told)
+    if not views:
+        return
     record.digest, record.ops = struck[0]["digest"], struck[0]["ops"]
     record.faults = counted(placed, struck[0]["fired"])
     findings: list[Sequence[Finding]] = []
@@ -97,19 +109,29 @@ def _strike(
         own = workers.judge_own(spec, folder / f"{where}.jsonl", control=folder / "control.jsonl")
         findings.append([_placed(f, where) for f in (*judge(evidence).findings, *own)])
     record.findings = merged(findings)
+    if record.broke and not record.violations:
+        record.findings = ()
+        return
     advice = candidates((control, *views.values()), contract)
     record.advice = tuple(one.to_json() for one in advice)
-    _conclude(record, views)
+    _conclude(record, views, [counted(placed, told["fired"]) for told in struck])
 
 
-def _conclude(record: RunRecord, views: Mapping[str, View]) -> None:
+def _conclude(
+    record: RunRecord, views: Mapping[str, View], faults: Sequence[Mapping[str, int]]
+) -> None:
+    if record.broke:  # what the executions before it proved stays proven
+        record.notes = (*record.notes, f"judged without what could not be done: {record.broke}")
+        record.broke = ""
     first = views["fault"]
     record.attempts_max = max(
         (op.attempt for op in first if op.type == "invoke" and op.f.startswith("tools.")),
         default=0,
     )
     record.recovery_ms = recovery_ms(first)
-    empty = [vacuity(record.spec.scenario, record.faults, view) for view in views.values()]
+    # Each execution counts its own strikes: one that was not struck held against nothing.
+    pairs = zip(faults, views.values(), strict=True)
+    empty = [vacuity(record.spec.scenario, hits, view) for hits, view in pairs]
     record.vacuous = next(filter(None, empty), "")
     _explain(record, views)
     verdict = overall(f.verdict for f in record.findings)
@@ -148,6 +170,31 @@ def _explain(record: RunRecord, views: Mapping[str, View]) -> None:
             record.because[violation.fingerprint] = chain
 
 
+def asked_for(view: View, /) -> set[str]:
+    """The tasks for which anything was asked; "" stands for requests of no known task."""
+    return {op.task for op in view if op.type == "invoke" and op.f.startswith(ASKING)}
+
+
+def leaked(control: View, view: View, /) -> str:
+    """Whether an agent knew of an earlier execution, in words; "" where it did not.
+
+    Until the first strike everything is as without faults. A task that then asked for something
+    and now was completed without a single request had been done before.
+    """
+    before, now = asked_for(control), asked_for(view)
+    strikes = view.named("nemesis.strike")
+    first = strikes[0].index if strikes else len(view)
+    for op in view.named("task.outcome"):
+        known = op.task in before and op.task not in now and "" not in now
+        if op.index < first and known and op.get("status") == "completed":
+            return (
+                f"state of an earlier execution is still there: {op.task} was completed at once, "
+                "without a request, and in the fault-free execution it made some; next: let "
+                "[agent] keep its state below {state}, or name a `reset` command"
+            )
+    return ""
+
+
 def meaningless(spec: RunSpec, /) -> str:
     """Why a scenario cannot be said on real processes at all; "" where it can.
 
@@ -178,7 +225,8 @@ def unreachable(spec: RunSpec, placed: Sequence[Placed], sites: Sequence[Site], 
         return ""
     contract = merged_contract(spec.contract, spec.workload)
     for one in placed:
-        first = replace(one.fault, attempt=1)
+        # One session, task or marker only: the agent may well call the place, for another.
+        first = replace(one.fault, attempt=1, session="", task="", marker="")
         if any(matches(first, site, contract) for site in sites):
             return ""
     names = ", ".join(dict.fromkeys(p.fault.at for p in placed))

@@ -15,7 +15,7 @@ from chaoslab.scenario import Scenario
 
 # An execution that records more than this has run away; a task needs some 50 entries.
 OPS_BASE, OPS_PER_TASK = 10_000, 1_000
-_ASKING = ("tools.", "model.", "network.", "wasm.")
+ASKING = ("tools.", "model.", "network.", "wasm.")
 
 
 def limits_in_force(spec: RunSpec, /) -> Limits:
@@ -85,7 +85,7 @@ def _unasked(view: View) -> str:
 
     Requests of no task may have been for any, so where there are such nothing is said.
     """
-    asked = {op.task for op in view if op.type == "invoke" and op.f.startswith(_ASKING)}
+    asked = {op.task for op in view if op.type == "invoke" and op.f.startswith(ASKING)}
     if "" in asked:
         return ""
     done = [o for o in view.named("task.outcome") if o.get("status") == "completed"]

@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import importlib.util
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -29,7 +30,7 @@ from chaoslab.scenario import Scenario, Workload, find_workload, load_scenario
 from chaoslab.wasm import load_module
 
 _FILES_MAX = 1_000
-_SOURCES = frozenset(".py .js .mjs .cjs .ts .go .rs .rb .java .kt .cs .php .ex .sh .sql .toml".split())
+_SOURCES = re.compile(r".*\.(py|[mc]?js|[mc]?ts|go|rs|rb|java|kt|cs|php|exs?|sh|sql|toml)")
 _NOT_THEIRS = frozenset({"node_modules", "venv", "reports", "target", "build", "dist"})
 REFERENCE = "chaoslab.reference:make_agent"
 REFERENCE_CONTRACT = "fixtures/contracts/reference.toml"
@@ -268,7 +269,7 @@ def _team_digest(folder: Path) -> str:
     found = []
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(f for f in folders if f[0] not in "._" and f not in _NOT_THEIRS)
-        found += [Path(root, name) for name in sorted(files) if Path(name).suffix in _SOURCES]
+        found += [Path(root, name) for name in sorted(files) if _SOURCES.fullmatch(name)]
         if len(found) >= _FILES_MAX:
             break
     return _digest_of(found[:_FILES_MAX])

@@ -3,7 +3,8 @@
     modes_agent.py SUBMIT DONE         SUBMIT: post, stdin, queue, web (only answers polls)
     modes_agent.py once DONE TASK DATA [WORD]
 
-What it knows it keeps below CHAOSLAB_STATE: the end of each task, and each start of its own.
+What it knows it keeps below CHAOSLAB_STATE, or where KEEP says: what it has done, the end of each
+task, and its environment.
 """
 
 import json
@@ -17,7 +18,8 @@ import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-LAB, STATE = os.environ["CHAOSLAB_URL"], Path(os.environ["CHAOSLAB_STATE"])
+LAB = os.environ["CHAOSLAB_URL"]
+STATE = Path(os.environ.get("KEEP") or os.environ["CHAOSLAB_STATE"])
 SUBMIT, DONE = sys.argv[1:3]
 
 
@@ -31,10 +33,14 @@ def ask(method, path, body=None, headers=None):
 
 
 def refund(name, data):
-    body = {"order": data["order"], "amount_cents": data.get("amount_cents", 5)}
+    body = {"order": f"o-{name}", "amount_cents": 5, **data}
+    if (STATE / f"{name}.done").exists():
+        return
     for _ in range(8):
         try:
-            return ask("POST", "tools/refund", body, {"Idempotency-Key": f"refund-{name}"})
+            ask("POST", "tools/refund", body, {"Idempotency-Key": f"refund-{name}"})
+            (STATE / f"{name}.done").touch()
+            return
         except urllib.error.HTTPError as error:
             if error.code < 500 and error.code not in (409, 429):
                 raise
@@ -116,8 +122,7 @@ def from_queue():
 
 
 def main():
-    with open(STATE / "starts", "a") as out:
-        out.write(" ".join(sys.argv[1:]) + "\n")
+    (STATE / "environment.json").write_text(json.dumps(dict(os.environ)))
     if SUBMIT == "once":
         refund(sys.argv[3], json.loads(sys.argv[4]))
         ended(sys.argv[3])

@@ -93,6 +93,7 @@ class Process:
     ready: bool = False
     suspected: bool = False
     calls: dict[str, int] = field(default_factory=dict)
+    takes_tasks: bool = True
 
     @property
     def serving(self) -> bool:

@@ -269,7 +269,7 @@ class Supervisor:
             self._assign(work)
 
     def _assign(self, work: Work) -> None:
-        serving = [p for p in self.hub.processes if p.serving]
+        serving = [p for p in self.hub.processes if p.serving and p.takes_tasks]
         if self._regions.active != "all":
             serving = [p for p in serving if p.region == self.home]
         if not serving or work.outcome is not None:

@@ -56,10 +56,11 @@ class CommandAgent:
         setting.lab.agents[process.id] = self
         self.holes = setting.holes_of(process.id) | {"port": str(free_port())}
         self.env = setting.env_of(process.id, self.holes)
+        index = process.slot % max(1, len(target.commands))
+        process.takes_tasks = index == 0 or target.submit.how == "queue"
         if not target.commands:
             return  # only `submit = { run = … }` starts anything
         self.restarted = not setting.first_start(process.region, process.slot)
-        index = process.slot % len(target.commands)
         commands = target.restart if target.restart and self.restarted else target.commands
         line = self._on_line if target.submit.how == "stdin" else None
         self._child = await self._spawn(commands[index], stdin=line is not None, on_line=line)
@@ -81,10 +82,12 @@ class CommandAgent:
                 if self.said_ready.done():
                     return
             elif not target.ready:
-                if target.submit.how != "post":
+                if target.submit.how != "post" or not self.process.takes_tasks:
                     return
                 if await reachable(filled(target.submit.url, self.holes)):
                     return
+            elif not self.process.takes_tasks:
+                return
             elif await reachable(filled(target.ready, self.holes), http=True):
                 return
             if asyncio.get_running_loop().time() > until:
@@ -229,7 +232,7 @@ class CommandAgent:
         code = await child.wait()
         await child.drained()
         child.close()
-        if target.done.how != "reply":
+        if target.done.how != "reply" and code == 0:
             return await self._ended(task)
         tries = self._setting.tries[task.id] = self._setting.tries.get(task.id, 0) + (code != 0)
         if code and tries < _TRIES_MAX:

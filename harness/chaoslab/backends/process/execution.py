@@ -31,10 +31,12 @@ from chaoslab.core.errors import ChaosError
 from chaoslab.core.jsons import Json
 from chaoslab.history import Writer
 from chaoslab.serve.floats import without_floats
+from chaoslab.serve.holes import filled
 from chaoslab.world.cast import cast_of
 
 _POLL_S = 0.02
 _STATE_BYTES_MAX = 64 << 20
+_TRIES_MAX = 10
 
 
 def run_process(
@@ -80,11 +82,14 @@ class _Execution:
 
     async def _run(self, home: Home) -> ExecutionEnd:
         spec, target = self.spec, self.target
+        if target.template:
+            home.fill(target.template)
+        cwd = Path(filled(target.cwd or ".", {"state": str(home.path)}))
         cast = cast_of(spec.scenario, spec.workload, spec.seed)
         loop = LiveLoop(target.speed, self._failed)
         hub = self.hub = LiveHub(spec, self.writer, loop, cast, home.run)
         self.loop, self.broke = loop, hub.broke
-        setting = self.setting = Setting(target, hub, cwd=Path(target.cwd or "."), state=home.path)
+        setting = self.setting = Setting(target, hub, cwd=cwd, state=home.path)
         self.supervisor = setting.supervisor = Supervisor(hub, setting)
         services = Services(setting, spec.contract)
         try:
@@ -158,7 +163,16 @@ class _Execution:
                     f"the agent floods the lab: more than {self.spec.ops_max} entries"
                 )
                 return
+            if not self.spec.placed and self._hopeless():
+                return
             await asyncio.sleep(_POLL_S)
+
+    def _hopeless(self) -> bool:
+        """Whether the agent fails at a task again and again though nothing strikes it."""
+        return any(
+            w.outcome is None and w.raised and w.deliveries > _TRIES_MAX
+            for w in self.supervisor.work.values()
+        )
 
     async def _finish(self, ledgers: Ledgers) -> None:
         hub, living = self.hub, [p for p in self.hub.processes if p.alive and p.ready]

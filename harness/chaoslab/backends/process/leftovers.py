@@ -36,6 +36,7 @@ from chaoslab.backends.process.children import (
     kill_strays,
     waited_for,
 )
+from chaoslab.core.errors import LabError
 
 _PREFIX: Final = "chaoslab-live-"
 _SUBREAPER: Final = 36
@@ -55,6 +56,18 @@ class Home:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         self.path = made.rename(made.with_name(_PREFIX + made.name.rpartition("-")[2]))
         _homes[run] = self
+
+    def fill(self, template: str, /) -> None:
+        """Copies a file, or what is in a folder, into it. LabError where that cannot be done."""
+        try:
+            if Path(template).is_dir():
+                shutil.copytree(template, self.path, symlinks=True, dirs_exist_ok=True)
+            else:
+                shutil.copy2(template, self.path)
+        except (OSError, shutil.Error) as error:
+            raise LabError(
+                f"the template of [agent] cannot be copied: {error}", value=template
+            ) from None
 
     def close(self) -> None:
         """Removes it, and ends what is left of its processes."""
