@@ -2,7 +2,8 @@
 
 The matrix twice, under another hash seed, on every other Python that is present
 (CHAOSLAB_PYTHONS, paths joined by `:`), and from the built wheel in an empty environment outside
-of the checkout: every run must have the same digest everywhere.
+of the checkout: every run must have the same digest everywhere. Then the ten-minute path, with
+that wheel.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import sys
 import tempfile
 import venv
 from pathlib import Path
+
+from ten_minutes import walk
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -70,6 +73,12 @@ def main() -> None:
             compare(version.stdout.strip(), first, found)
         wheel = from_the_wheel(scratch)
         compare("the wheel", first, digests(wheel, scratch / "outside", PYTHONPATH=""))
+        more = [f"{next((scratch / 'dist').glob('*.whl'))}[serve]"]
+        pins = ROOT / "fixtures/examples/fastapi-service/requirements.txt"
+        install = [wheel, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        limits = ["-c", str(ROOT / ".ci/constraints.txt"), "-r", str(pins)]
+        subprocess.run([*install, *limits, *more], check=True)
+        walk(wheel, scratch)
 
 
 if __name__ == "__main__":
