@@ -150,8 +150,9 @@ class _Seen:
     retried: bool = False
     changed: tuple[_Try, ...] = ()
     collided: tuple[_Try, ...] = ()
-    values: dict[_Action, dict[str, _Try]] = field(default_factory=dict)
-    owners: dict[str, tuple[_Action, _Try]] = field(default_factory=dict)
+    # A key need not be the same in two executions, so each is looked at by itself.
+    values: dict[tuple[int, _Action], dict[str, _Try]] = field(default_factory=dict)
+    owners: dict[tuple[int, str], tuple[_Action, _Try]] = field(default_factory=dict)
 
 
 def _tries(number: int, view: View, contract: Contract) -> Iterable[tuple[str, _Try]]:
@@ -248,16 +249,16 @@ def _look(
     calm: bool,
 ) -> None:
     seen.tries += 1
-    values = seen.values.setdefault(action, {})
+    values = seen.values.setdefault((one.view, action), {})
     twin = values.get(value)
     if twin is None:
         if len(values) >= wanted and not seen.changed:
             seen.changed = (next(reversed(values.values())), one)
         values[value] = one
-    elif calm and one.done and twin.done and twin.view == one.view and wanted > 1:
+    elif calm and one.done and twin.done and wanted > 1:
         # Both were wanted and done, with nothing between them that asks for a retry.
         seen.collided = seen.collided or (twin, one)
-    owner, first = seen.owners.setdefault(value, (action, one))
+    owner, first = seen.owners.setdefault((one.view, value), (action, one))
     # By its identity fields an action is the same in any task: so the contract says.
     same = owner == action or (bool(tool.identity_fields) and owner[0] == action[0])
     if not same and not seen.collided:

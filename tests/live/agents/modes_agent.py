@@ -1,4 +1,5 @@
-"""One right agent, to which tasks come in every way and whose end shows in every way.
+"""One right agent, to which tasks come in every way and whose end shows in every way. With FRESH in
+its environment it is wrong: each try has another key.
 
     modes_agent.py SUBMIT DONE         SUBMIT: post, stdin, queue, web (only answers polls)
     modes_agent.py once DONE TASK DATA [WORD]
@@ -36,9 +37,12 @@ def refund(name, data):
     body = {"order": f"o-{name}", "amount_cents": 5, **data}
     if (STATE / f"{name}.done").exists():
         return
-    for _ in range(8):
+    for number in range(8):
+        key = f"refund-{name}"
+        if "FRESH" in os.environ:  # wrong: a repeat is not known as one
+            key += f"-{os.getpid()}-{number}"
         try:
-            ask("POST", "tools/refund", body, {"Idempotency-Key": f"refund-{name}"})
+            ask("POST", "tools/refund", body, {"Idempotency-Key": key})
             (STATE / f"{name}.done").touch()
             return
         except urllib.error.HTTPError as error:

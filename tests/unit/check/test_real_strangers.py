@@ -1,0 +1,69 @@
+"""Rows that no request made: what reaches a service past the lab."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from tests.unit.check.builder import History
+from tests.unit.check.real import codes, row
+
+ORPHAN = (["unexpected-effect"], ["orphan-effect"])
+NOTHING: tuple[list[str], list[str]] = ([], [])
+
+
+def _found(sent: Sequence[str | None], rows: Sequence[str | None]) -> tuple[list[str], list[str]]:
+    h = History().submit("s1-t1")
+    for key in sent:
+        h.ok(h.ask("refund", "o-1", key=key))
+    h.outcome("s1-t1")
+    for ref, key in enumerate(rows):
+        row(h, "refund", "o-1", str(ref), key)
+    h.end()
+    return codes("effects.delivery", h), codes("lineage.complete", h)
+
+
+@pytest.mark.parametrize("stranger", ["z", None])
+def test_a_row_whose_key_nobody_sent_is_no_requests(stranger: str | None) -> None:
+    assert _found(["k"], ["k", stranger]) == ORPHAN
+    assert _found(["k"], [stranger, "k"]) == ORPHAN
+    assert _found(["k", "k"], ["k", stranger]) == ORPHAN
+
+
+def test_a_row_of_a_request_whose_effect_is_known() -> None:
+    h = History().submit("s1-t1")
+    call = h.ask("refund", "o-1", key="k")
+    row(h, "refund", "o-1", "1", "z")
+    h.commit(call, ref="2")
+    h.ok(call)
+    h.outcome("s1-t1").end()
+    assert codes("effects.delivery", h) == ["unexpected-effect"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "rows"),
+    [
+        (["k"], ["K"]),  # the service spells keys in its own way
+        (["k"], [None]),  # or does not keep them in this table
+        (["k"], ["K", "K"]),
+        ([None], ["z"]),  # and to a request without one it may give any
+    ],
+)
+def test_keys_that_the_rows_do_not_show_accuse_nobody(
+    sent: list[str | None], rows: list[str | None]
+) -> None:
+    assert _found(sent, rows) == NOTHING
+
+
+def test_a_row_without_a_key_may_be_that_of_a_request_that_has_none_yet() -> None:
+    assert _found(["a", "b"], ["a", None])[1] == []
+
+
+def test_another_actions_key_is_one_that_was_sent() -> None:
+    h = History().submit("s1-t1")
+    for order in ("o-1", "o-2"):
+        h.ok(h.ask("refund", order, key="k"))
+    h.outcome("s1-t1")
+    for order, ref in (("o-1", "1"), ("o-2", "2")):
+        row(h, "refund", order, ref, "k")
+    assert codes("lineage.complete", h.end()) == []
