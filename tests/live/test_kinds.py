@@ -77,11 +77,20 @@ def test_a_right_agent_comes_through(
     assert len(view.named("nemesis.release")) == (fault[0] == "hold")
 
 
+def test_whoever_hangs_up_was_not_told(tmp_path: Path, pool: Workers) -> None:
+    struck(tmp_path, pool, ("hold", "after-commit", 1500), 'env = { PATIENCE_S = "0.5" }')
+    view = View(read(tmp_path / "out" / "fault.jsonl").ops)
+    asked = [op.type for op in view.named("tools.refund")]
+    assert asked[:3] == ["invoke", "commit", "info"] and asked.count("commit") == 1
+    [left, *_] = [op for op in view.named("tools.refund") if op.type == "info"]
+    assert left.get("error") == "deadline"
+
+
 @pytest.mark.parametrize(("fault", "twice"), KINDS.items(), ids=map(name, KINDS))
 def test_a_fresh_key_for_each_try(
     tmp_path: Path, pool: Workers, fault: tuple[str, str, int], twice: bool
 ) -> None:
-    record = struck(tmp_path, pool, fault, 'env = { FRESH = "1" }')
+    record = struck(tmp_path, pool, fault, 'env = { FRESH = "1", PATIENCE_S = "1" }')
     found = {v.code for v in record.violations if v.check == "effects.delivery"}
     assert found == ({"duplicate-effect"} if twice else set())
     assert (record.verdict == "invalid") >= twice

@@ -71,6 +71,7 @@ class _Requests:
         self._actions: dict[str, set[str]] = {}
         self._told: dict[tuple[str, str, str], Op] = {}  # (tool, marker, reference)
         self._shown: dict[str, set[str]] = {}  # by tool the keys that its rows show as sent
+        self._sent = {op.key for op in view.ops if op.type == "invoke"}  # to whatever tool
         for (tool, marker), entry in view.operations().items():
             for op in entry.attempts:
                 if op.f not in names:
@@ -110,7 +111,7 @@ class _Requests:
             return False
         if key is None:
             return all(op.key in shown for op in asked)
-        return (tool, "", key) not in self._any
+        return key not in self._sent
 
     def take(self, commit: Op) -> Op | None:
         """The request of one commit, which is then taken; None where it is nobody's."""

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from chaoslab.backends.live import shim_target
 from chaoslab.contract import default_contract
 from chaoslab.contract.loader import contract_from
-from chaoslab.core.errors import FormatError
+from chaoslab.core.errors import FormatError, ScenarioError
 from chaoslab.run.model import RunSpec
 from chaoslab.run.store import FORMAT, read_run
 from chaoslab.run.team import load_team, over_tasks
-from chaoslab.scenario import Scenario, find_workload, scenario_from
+from chaoslab.scenario import find_workload, scenario_from
 
 
 def _choices(path: Path) -> dict[str, int]:
@@ -41,9 +42,10 @@ def spec_of(folder: Path, /) -> RunSpec:
             f"{folder} cannot be replayed, part of it is missing or damaged: {error}",
             hint="run the scenario again",
         ) from None
-    scenario = scenario_from(raw, str(folder / "scenario.toml"))
+    repeats = len(list(folder.glob("repeat-*.jsonl"))) or 3
     if whole.get("contract_file"):
-        return _team_spec(whole, scenario, text)
+        return replace(_team_spec(whole, raw, text, str(folder / "scenario.toml")), repeats=repeats)
+    scenario = scenario_from(raw, str(folder / "scenario.toml"))
     workload = find_workload(scenario.workload.use)
     table = whole["contract"]
     contract = (
@@ -63,13 +65,18 @@ def spec_of(folder: Path, /) -> RunSpec:
         expected_check=entry["expected_check"] or "",
         choices=choices,
         target=shim_target(entry["agent"]) if entry["backend"] == "process" else None,
+        repeats=repeats,
     )
 
 
-def _team_spec(whole: Mapping[str, Any], scenario: Scenario, text: str) -> RunSpec:
+def _team_spec(whole: Mapping[str, Any], raw: Mapping[str, Any], text: str, path: str) -> RunSpec:
     """A run on a team's own commands: there are no choices to repeat, only the same scenario."""
     entry, file = whole["run"], whole["contract_file"]
     team = load_team(file, whole["contract"])
+    try:
+        scenario = scenario_from(raw, path, workload=team.workload)
+    except ScenarioError:  # a packaged one, which may speak of packaged tools
+        scenario = scenario_from(raw, path)
     return RunSpec(
         scenario=over_tasks(scenario, team),
         scenario_text=text,

@@ -25,7 +25,7 @@ from chaoslab.contract.loader import contract_from, raw_contract
 from chaoslab.core.errors import ContractError, ScenarioError, UsageError
 from chaoslab.core.resources import data_root, resource_path
 from chaoslab.run.model import RunSpec
-from chaoslab.run.team import is_team_file, load_team, over_tasks
+from chaoslab.run.team import is_team_file, load_team, over_tasks, scenario_for
 from chaoslab.scenario import Scenario, Workload, find_workload, load_scenario
 from chaoslab.wasm import load_module
 
@@ -135,9 +135,10 @@ def specs_for(
     """One run per scenario and seed. All problems of all files are told at once."""
     specs: list[RunSpec] = []
     problems: list[str] = []
+    team = load_team(agent) if is_team_file(agent) else None
     for path in files:
         try:
-            scenario = load_scenario(path)
+            scenario = load_scenario(path) if team is None else scenario_for(path, team)
         except ScenarioError as error:
             problems.append(str(error))
             continue

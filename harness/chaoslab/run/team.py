@@ -16,7 +16,8 @@ from chaoslab.contract import Contract
 from chaoslab.contract.loader import contract_from, raw_contract
 from chaoslab.contract.target import Target
 from chaoslab.core.errors import ContractError
-from chaoslab.scenario import Scenario, Workload, team_workload
+from chaoslab.core.resources import resource_path
+from chaoslab.scenario import Scenario, Workload, load_scenario, team_workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +71,17 @@ def load_team(file: str, /, raw: Mapping[str, Any] | None = None) -> Team:
     )
 
 
+def scenario_for(path: Path, team: Team, /) -> Scenario:
+    """A scenario's file as this team means it: a packaged one speaks of packaged tools where it
+    does not speak of roles, one of the team's own of its own tools and tasks."""
+    packaged = resource_path("scenarios").resolve() in path.resolve().parents
+    return load_scenario(path, workload=None if packaged else team.workload)
+
+
 def over_tasks(scenario: Scenario, team: Team, /) -> Scenario:
     """A scenario over the team's own tasks, and over as many processes as it has commands."""
-    use = replace(scenario.workload, mix=(), wasm={})
+    mix = tuple(name for name in scenario.workload.mix if name in team.workload.kinds)
+    use = replace(scenario.workload, mix=mix, wasm={})
     regions = scenario.regions
     if len(team.target.commands) > 1:
         regions = replace(regions, processes=len(team.target.commands))

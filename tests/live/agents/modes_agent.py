@@ -28,7 +28,8 @@ def ask(method, path, body=None, headers=None):
     data = None if body is None else json.dumps(body).encode()
     kind = {"Content-Type": "application/json", **(headers or {})}
     asked = urllib.request.Request(f"{LAB}/{path}", data=data, method=method, headers=kind)
-    with urllib.request.urlopen(asked, timeout=20) as answer:
+    patience_s = 20 if path.startswith("queue") else float(os.environ.get("PATIENCE_S", "20"))
+    with urllib.request.urlopen(asked, timeout=patience_s) as answer:
         text = answer.read()
     return json.loads(text) if text else None
 

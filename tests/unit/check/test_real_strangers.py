@@ -67,3 +67,13 @@ def test_another_actions_key_is_one_that_was_sent() -> None:
     for order, ref in (("o-1", "1"), ("o-2", "2")):
         row(h, "refund", order, ref, "k")
     assert codes("lineage.complete", h.end()) == []
+
+
+def test_two_tools_may_write_into_one_table() -> None:
+    h = History().submit("s1-t1")
+    h.ok(h.ask("refund", "o-1", key="k"))
+    h.ok(h.ask("say", "sorry", key="g"))
+    h.outcome("s1-t1")
+    for ref, key in (("1", "k"), ("2", "g")):
+        row(h, "refund", "o-1", ref, key)
+    assert codes("lineage.complete", h.end()) == []

@@ -135,9 +135,10 @@ class Supervisor:
         self._note(f"{process.id}: start or recover raised", error)
         count = self._boots[process.region] = self._boots.get(process.region, 0) + 1
         if (not isinstance(error, WorldError) and count > 2) or count > _BOOTS_MAX:
-            self.hub.broke.append(
-                f"the agent does not start: {type(error).__name__}: {error} ({place(error)})"
-            )
+            words = f"{type(error).__name__}: {error} ({place(error)})"
+            if isinstance(error, ChaosError):  # which says itself what and where
+                words = str(error)
+            self.hub.broke.append(f"the agent does not start: {words}")
         self.hub.kill(process, "boot failed")
 
     def lost(self, process: Process) -> None:
