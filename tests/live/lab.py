@@ -80,9 +80,7 @@ def scenario_file(
     return path
 
 
-def spec_of(
-    agent: str | Path, scenario: Path, *, repeats: int = 3, **changed: Any
-) -> RunSpec:
+def spec_of(agent: str | Path, scenario: Path, *, repeats: int = 3, **changed: Any) -> RunSpec:
     """One run on real processes; `changed` are fields of the target."""
     [spec] = specs_for([scenario], str(agent), seeds=[0], backend="process", repeats=repeats)
     assert spec.target is not None

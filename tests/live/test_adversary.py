@@ -36,7 +36,7 @@ data = {{ order_id = "{{order}}" }}
 """
 
 
-def _run(folder: Path, habit: str, number: int) -> RunRecord:
+def _run(folder: Path, habit: str, number: int, repeats: int = 3) -> RunRecord:
     """`number`: from which task on the agent is wrong, over the fault-free execution (0), the one
     with the fault (1) and its repetitions (2, 3, 4)."""
     team = folder / "chaoslab.toml"
@@ -50,7 +50,8 @@ def _run(folder: Path, habit: str, number: int) -> RunRecord:
             shim=str(resource_path("fixtures/shim")),
         )
     )
-    return run(spec_of(team, scenario_file(folder, "lost", SILENCE)), folder)
+    scenario = scenario_file(folder, "lost", SILENCE)
+    return run(spec_of(team, scenario, repeats=repeats), folder)
 
 
 def _codes(record: RunRecord) -> dict[str, str]:
@@ -72,6 +73,12 @@ def test_wrong_in_the_last_of_four_executions_is_wrong(tmp_path: Path) -> None:
     assert "in 1 of 4 executions" in reasons["effects.delivery"]
 
 
+def test_nothing_done_in_one_execution_is_no_state_of_an_earlier_one(tmp_path: Path) -> None:
+    record = _run(tmp_path, "idle", 2, repeats=1)
+    assert (record.verdict, record.broke) == ("invalid", "")
+    assert _codes(record)["diverged"] == "repeat-1"
+
+
 def test_what_was_proven_before_the_agent_broke_down_stays_proven(tmp_path: Path) -> None:
     """Its second repetition cannot be done, and its keys are new for each try."""
     record = _run(tmp_path, "gone", 3)
@@ -81,9 +88,6 @@ def test_what_was_proven_before_the_agent_broke_down_stays_proven(tmp_path: Path
 
 
 def test_an_agent_that_broke_down_and_did_nothing_wrong_has_not_held(tmp_path: Path) -> None:
-    record = _run(tmp_path, "right", 99)
-    assert (record.verdict, record.violations) == ("valid", ())
-    (tmp_path / "again").mkdir()
-    record = _run(tmp_path / "again", "gone", 1)
+    record = _run(tmp_path, "gone", 1)
     assert (record.verdict, record.violations) == ("unknown", ())
     assert "ends again and again" in record.broke

@@ -10,14 +10,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from tests.live.lab import AGENTS, SILENCE, run, scenario_file, spec_of, team_file
+from tests.live.soak import Counts, leaks
 
 from chaoslab.backends.process.leftovers import sweep
-from tests.live.lab import AGENTS, SILENCE, run, scenario_file, spec_of, team_file
 
 HARNESS = Path(__file__).resolve().parents[2] / "harness"
 SPREADING = AGENTS / "spreading_agent.py"
@@ -137,3 +139,18 @@ def test_after_a_worker_was_killed(tmp_path: Path) -> None:
     os.kill(worker, signal.SIGKILL)
     assert made.wait(15) == 4
     assert left_of(tmp_path) == []
+
+
+def test_the_soak_notices_what_grows() -> None:
+    calm = Counts(processes=2, descriptors=15, ports=0, temporary=0, memory_mib=120)
+    idle = replace(calm, processes=1, descriptors=6)
+    good = [(0, idle), (20, calm), (40, replace(calm, memory_mib=130)), (40, idle)]
+    assert leaks(good) == []
+    more = replace(calm, descriptors=16, ports=1, memory_mib=170)
+    found = leaks([(0, idle), (20, calm), (40, more), (40, replace(idle, temporary=1))])
+    assert [line.partition(":")[0] for line in found] == [
+        "descriptors, meanwhile",
+        "ports, meanwhile",
+        "temporary, after all",
+        "memory_mib",
+    ]

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.live.lab import AGENTS, scenario_file, spec_of, team_file, verdicts, workers
 
 from chaoslab.history import Op, read
 from chaoslab.run.model import RunRecord
 from chaoslab.run.perform import perform
 from chaoslab.run.workers import Workers
-from tests.live.lab import AGENTS, scenario_file, spec_of, team_file, verdicts, workers
 
 AGENT = AGENTS / "modes_agent.py"
 CRASH = """
@@ -59,11 +59,7 @@ def struck(folder: Path) -> list[Op]:
     """What is on record of the first request to a tool, with the strike and the kill."""
     ops = read(folder / "out" / "fault.jsonl").ops
     [strike] = [op for op in ops if op.f == "nemesis.strike"]
-    return [
-        op
-        for op in ops
-        if op.index == strike.call or op.call == strike.call or op.f == "process.kill"
-    ]
+    return [op for op in ops if strike.call in (op.index, op.call) or op.f == "process.kill"]
 
 
 def came_through(path: Path, folder: Path, pool: Workers, *, fault: str = CRASH) -> RunRecord:
@@ -101,6 +97,10 @@ def test_a_command_for_each_task(tmp_path: Path, pool: Workers, done: str) -> No
     lines = f"submit = {{ run = {once(done)!r} }}\nresume = {once(done, 'again')!r}\n{ENDS[done]}"
     came_through(team(tmp_path, [], lines, commands=False), tmp_path, pool)
     assert [op.type for op in struck(tmp_path)] == ["invoke", "commit", "event", "event", "info"]
+    for name, words in (("control", []), ("fault", ["again"])):  # the second is a resumption
+        ops = read(tmp_path / "out" / f"{name}.jsonl").ops
+        [answer] = [op.get("answer") for op in ops if op.f == "task.outcome"]
+        assert answer == (words if done == "reply" else None)
 
 
 def test_a_command_that_submits_beside_a_living_agent(tmp_path: Path, pool: Workers) -> None:

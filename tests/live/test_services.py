@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.live.lab import AGENTS, scenario_file, spec_of, verdicts, workers
 
 from chaoslab.history import Op, read
 from chaoslab.run.model import RunRecord
 from chaoslab.run.perform import perform
 from chaoslab.run.workers import Workers
-from tests.live.lab import AGENTS, scenario_file, spec_of, verdicts, workers
 
 TEAM = """
 format = 1
@@ -73,7 +73,7 @@ def team(folder: Path, how: str, file: str = "{state}/refunds.db") -> Path:
             keys=keys,
             identity=identity,
             **common,
-        ).replace("{port}}", "{port}")
+        )
     )
     return path
 

@@ -8,9 +8,9 @@ from typing import TypeAlias
 
 from chaoslab.contract import Contract
 from chaoslab.contract.target import Target
+from chaoslab.core.jsons import Json
 from chaoslab.faults import Placed, Site
 from chaoslab.history import Op
-from chaoslab.core.jsons import Json
 from chaoslab.scenario import Scenario, Workload
 from chaoslab.world.api import ModelReply
 

@@ -50,7 +50,7 @@ def _run(evidence: Evidence) -> Finding:
         looked_at += 1
         found += _unexpected(graph, key)
         found += _duplicates(graph, contract, key)
-        doubt = doubt or _whose(graph, key)
+        doubt = doubt or _whose(graph, key) or _for_one(graph, contract, key)
         missing = _missing(graph, contract.tool(key[0]), key)
         if missing and key[0] in hidden:
             continue  # nobody reads its effects, or nobody can tell them apart
@@ -75,6 +75,26 @@ def _whose(graph: Lineage, key: OpKey) -> str:
             return (
                 f"{key[0]} was done {anomaly.times} times in the same words and no request names "
                 "its task; give the tool identity_fields, or pass the task's id along"
+            )
+    return ""
+
+
+def _for_one(graph: Lineage, contract: Contract, key: OpKey) -> str:
+    """Why more rows than requests are not called held: between a real agent and its service the
+    lab is the network, and it knows what it delivered twice."""
+    facts, tool = graph.facts, contract.tool(key[0])
+    if not facts.recorded or tool.effects is None or tool.promise == "at-least-once":
+        return ""
+    strikes = facts.view.named("nemesis.strike")
+    twice = {op.call for op in strikes if op.get("kind") == "duplicate"}
+    rows = [e for e in facts.effects.get(key, ()) if e.stands and not e.undoes]
+    calls = [e.call.index for e in rows if e.call is not None]
+    for call in dict.fromkeys(calls):
+        if calls.count(call) > 1 and call not in twice:
+            return (
+                f"{calls.count(call)} rows of {key[0]} stand for one request ({key[1]}) that was "
+                "delivered once: something reached the service past the lab, the service did it "
+                "twice, or its query gives more than one row for an effect"
             )
     return ""
 

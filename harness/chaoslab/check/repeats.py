@@ -3,11 +3,12 @@
 On the wall clock no two executions are the same, and that is no breach. Which of several tries
 carried an effect, whether there was one more of them, and what number a database gave out are
 matters of timing. What is not: how often each action stands at the end, how each task ended, and
-how many keys an action needs. Of two repetitions one may have seen fewer of the keys than the other,
-since it tried less often. One key for one action may be another one each time: it was made at
-random and kept, and nobody can give a foreign process its random numbers again. Of several keys
-that can not be said, so those must be the same.
+how many keys an action needs. Of two repetitions one may have seen fewer of the keys than the
+other, since it tried less often. One key for one action may be another one each time: it was made
+at random and kept, and nobody can give a foreign process its random numbers again. Of several keys
+that can not be said, so those must be the same, but for what may be done again anyway.
 
+>>> from chaoslab.contract import ToolContract
 >>> from chaoslab.history import Op, View
 >>> def run(key, ref):
 ...     return Facts(View([
@@ -18,7 +19,8 @@ that can not be said, so those must be the same.
 []
 >>> list(unlike(Contract(), run("k1", "7"), run("k2", "7")))
 []
->>> list(unlike(Contract(), run("k1", "7"), run(None, "7")))
+>>> pay = ToolContract(name="pay", keys=True, promise="exactly-once")
+>>> list(unlike(Contract(tools={"pay": pay}), run("k1", "7"), run(None, "7")))
 [(('keys', 'pay', 'o-1'), {'k1'}, {'no key'})]
 """
 
@@ -51,7 +53,8 @@ def unlike(contract: Contract, one: Facts, two: Facts, /) -> Iterator[Difference
     for key in {**one.operations, **two.operations}:
         keys, others = _keys(one, key), _keys(two, key)
         kept = len(keys) == len(others) == 1 and _NO_KEY not in keys | others
-        if not (keys <= others or others <= keys or kept):
+        again = contract.tool(key[0]).promise == "at-least-once"
+        if not (again or keys <= others or others <= keys or kept):
             yield ("keys", *key), keys, others
     yield from _effects(contract, one, two)
     for name in {**one.tasks, **two.tasks}:

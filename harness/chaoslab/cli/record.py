@@ -37,6 +37,7 @@ def add_options(parser: argparse.ArgumentParser, /) -> None:
     )
     parser.add_argument(
         "--key-env",
+        default=KEY,
         metavar="NAME",
         help=f"the variable that holds its key; it is never written or passed on (default: {KEY})",
     )
@@ -55,9 +56,9 @@ def record(arguments: argparse.Namespace, console: Console) -> int:
     check_packages()
     from chaoslab.serve.provider import Provider  # noqa: PLC0415 - needs the extra
 
-    name: str = arguments.key_env or KEY
+    name: str = arguments.key_env
     with _withheld(name) as key:
-        if not key and (arguments.key_env or not _is_here(arguments.provider)):
+        if not key and (name != KEY or not _is_here(arguments.provider)):
             raise UsageError(
                 f"the variable {name} holds no key for the provider",
                 allowed="a variable of the environment that holds one",

@@ -62,7 +62,9 @@ def perform_live(spec: RunSpec, workers: Workers, folder: Path, record: RunRecor
             "earlier run is still there; next: see `env`, `reset` and {state} in [agent]"
         )
         return
-    record.not_applicable = unreachable(spec, placed, sites)
+    # Where the model had nothing to say, what the agent would have called is not known.
+    if not view.named("model.departed"):
+        record.not_applicable = unreachable(spec, placed, sites)
     if record.not_applicable:
         record.verdict = "not-applicable"
         record.digest, record.ops = control["digest"], control["ops"]
@@ -88,11 +90,12 @@ def _strike(
         if not _took(record, told, "the execution with faults"):
             break
         views[where] = View(read(path).ops)
-        record.broke = leaked(control, views[where])
-        if record.broke:
-            return
         struck.append(told)
-    if not views:
+    # What the fault-free execution left is there in each that follows it; an agent that did
+    # nothing in one of them alone is wrong, and is judged.
+    leaks = [leaked(control, view) for view in views.values()]
+    if all(leaks):  # also where no execution could be done
+        record.broke = record.broke or leaks[0]
         return
     record.digest, record.ops = struck[0]["digest"], struck[0]["ops"]
     record.faults = counted(placed, struck[0]["fired"])

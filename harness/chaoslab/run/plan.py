@@ -64,15 +64,15 @@ def counted(placed: Sequence[Placed], fired: Mapping[str, int], /) -> dict[str, 
 
 def vacuity(scenario: Scenario, faults: Mapping[str, int], view: View, /) -> str:
     """Why a run proves nothing, in words; "" where it does."""
+    left = view.named("model.departed")
+    if left:  # then a fault that found no site is only what followed
+        return f"the model had nothing to say: {left[0].get('words')}"
     planned, fired = faults["planned"], faults["fired"]
     if fired < planned:
         hit = {op.get("fault") for op in view.named("nemesis.strike")}
         missed = [f for n, f in enumerate(scenario.faults) if n not in hit]
         words = "; ".join(f.where() for f in missed) or "some of its sites"
         return f"never struck: {words} (the agent made no such call)"
-    left = view.named("model.departed")
-    if left:
-        return f"the model had nothing to say: {left[0].get('words')}"
     if not any(op.type == "commit" and op.f.startswith("tools.") for op in view):
         return "no effect was committed"
     if not view.named("task.submit"):

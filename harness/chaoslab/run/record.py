@@ -46,7 +46,7 @@ _TIMEOUT_MS: Final = 600_000
 # An agent that asks without end spends somebody's money.
 _REQUESTS_MAX: Final = 60
 # Stands for a recording until there is one, so that the file can be read and held to every rule.
-_PLACEHOLDER: Final = {"messages": [{"role": "user", "content": "?"}], "reply": {}}
+_PLACEHOLDER: Final[Json] = {"messages": [{"role": "user", "content": "?"}], "reply": {}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

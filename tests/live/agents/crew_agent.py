@@ -1,6 +1,6 @@
 """An agent of several processes over a queue of their own: one takes tasks in, two work on them.
 
-    crew_agent.py web | worker NAME [again]
+crew_agent.py web | worker NAME [again]
 """
 
 import json

@@ -85,7 +85,9 @@ def main():
             while True:
                 http("PUT", "memory/x", {"value": 1})
         answer = work(task)
-        again("POST", "queue/outcome", {"task": task["id"], "status": "completed", "answer": answer})
+        again(
+            "POST", "queue/outcome", {"task": task["id"], "status": "completed", "answer": answer}
+        )
 
 
 main()

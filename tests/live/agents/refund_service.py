@@ -15,10 +15,13 @@ def refund(order, key):
         out.write(f"{key}\n")
     made = sqlite3.connect(FILE, timeout=10)
     with made:
-        made.execute("create table if not exists refunds (id integer primary key, idem_key text "
-                     "unique, order_id text)")
-        made.execute("insert or ignore into refunds (idem_key, order_id) values (?, ?)",
-                     (key, order))
+        made.execute(
+            "create table if not exists refunds (id integer primary key, idem_key text "
+            "unique, order_id text)"
+        )
+        made.execute(
+            "insert or ignore into refunds (idem_key, order_id) values (?, ?)", (key, order)
+        )
         [(number,)] = made.execute("select id from refunds where idem_key = ?", (key,)).fetchall()
     made.close()
     return {"id": f"re-{number}"}

@@ -33,9 +33,7 @@ def by_mcp(order, key):
     url, version = os.environ["BILLING_URL"], "2025-06-18"
     client = {"name": "agent", "version": "1"}
     hello = {"protocolVersion": version, "capabilities": {}, "clientInfo": client}
-    _, session = post(
-        url, {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}
-    )
+    _, session = post(url, {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello})
     headers = {"MCP-Protocol-Version": version}
     if session:
         headers["Mcp-Session-Id"] = session
@@ -81,7 +79,7 @@ def main():
                 REFUND(f"o-{task['id']}", task["id"])
                 break
             except OSError as error:
-                print(error, file=sys.stderr, flush=True)
+                sys.stderr.write(f"{error}\n")
                 time.sleep(0.1)
         else:
             raise SystemExit("the service does not answer")

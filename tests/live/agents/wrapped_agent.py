@@ -40,7 +40,7 @@ def work(task, number):
     wrong = number >= FROM
     if HABIT == "gone" and wrong:
         os._exit(3)
-    for _ in range(4):
+    for _ in range(0 if HABIT == "idle" and number == FROM else 4):
         try:
             refund(order, key=uuid.uuid4().hex if HABIT == "gone" else key)
             break

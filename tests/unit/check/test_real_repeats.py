@@ -118,6 +118,22 @@ def test_at_least_once_may_be_twice() -> None:
     assert _same(run("1", "2"), run("3"), run("4"), first=run("1"), by=by).verdict == "valid"
 
 
+def test_keys_of_what_may_be_done_again_are_anybodys() -> None:
+    def run(*keys: str) -> History:
+        h = History().submit("s1-t1")
+        for key in keys:
+            h.ok(h.ask("refund", "o-1", key=key))
+        h.outcome("s1-t1")
+        for key in keys:
+            row(h, "refund", "o-1", key, key)
+        return h.end()
+
+    runs, first = (run("c", "d"), run("e", "f"), run("g")), run("a", "b")
+    by = contract(replace(REFUND, promise="at-least-once"))
+    assert _same(*runs, first=first, by=by).verdict == "valid"
+    assert _same(*runs, first=first).verdict == "invalid"
+
+
 def test_the_goal_of_real_executions_names_no_references() -> None:
     found = find("recovery.converges", _once(ref="99"), control=_once(ref="1"))
     assert found.verdict == "valid"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 from tests.unit.check.builder import History
-from tests.unit.check.real import codes, row
+from tests.unit.check.real import codes, find, row
 
 ORPHAN = (["unexpected-effect"], ["orphan-effect"])
 NOTHING: tuple[list[str], list[str]] = ([], [])
@@ -77,3 +77,29 @@ def test_two_tools_may_write_into_one_table() -> None:
     for ref, key in (("1", "k"), ("2", "g")):
         row(h, "refund", "o-1", ref, key)
     assert codes("lineage.complete", h.end()) == []
+
+
+@pytest.mark.parametrize(
+    ("tool", "key", "kind", "verdict"),
+    [
+        ("refund", "k", "", "unknown"),
+        ("notify", None, "", "unknown"),
+        ("refund", "k", "duplicate", "valid"),
+        ("notify", None, "duplicate", "valid"),
+        ("refund", "k", "delay", "unknown"),
+    ],
+)
+def test_two_rows_for_one_request_that_was_delivered_once_have_not_held(
+    tool: str, key: str | None, kind: str, verdict: str
+) -> None:
+    h = History().submit("s1-t1")
+    call = h.ask(tool, "o-1", key=key)
+    if kind:
+        h.strike(call, kind, "before-commit")
+    h.ok(call)
+    h.outcome("s1-t1")
+    for ref in "12":
+        row(h, tool, "o-1", ref, key)
+    found = find("effects.delivery", h.end())
+    assert (found.verdict, found.violations) == (verdict, ())
+    assert ("past the lab" in found.reason) == (verdict == "unknown")

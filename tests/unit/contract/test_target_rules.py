@@ -197,7 +197,7 @@ def test_paths_are_those_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "effects.py").write_text("")
     path = tmp_path / "chaoslab.toml"
     path.write_text(
-        'format = 1\n[agent]\ncommand = "x"\ncwd = "app"\ndatabase = "app/runs.db"\n'
+        'format = 1\n[agent]\ncommand = "x"\ncwd = "app"\ntemplate = "app"\ndatabase = "app/runs.db"\n'
         '[services.b]\nurl = "http://127.0.0.1:1"\ndatabase = "{state}/b.db"\n'
         '[tools.pay]\nmatch = "POST b/pay"\neffects = { function = "effects.py:rows" }\n'
         '[tools.note]\nmatch = "python note"\neffects = { sql = "select 1", database = "n.db" }\n'
@@ -205,6 +205,7 @@ def test_paths_are_those_of_the_file(tmp_path: Path) -> None:
     contract = load_contract(path)
     assert contract.target is not None
     assert contract.target.cwd == str(tmp_path / "app")
+    assert contract.target.template == str(tmp_path / "app")
     assert contract.target.database == str(tmp_path / "app" / "runs.db")
     assert contract.services["b"].database == "{state}/b.db"
     pay, note = contract.tool("pay").effects, contract.tool("note").effects
@@ -227,6 +228,7 @@ def test_all_slips_of_an_agent_are_told_at_once() -> None:
                 "reset": ["rm", "{prompt}"],
                 "inspect": [],
                 "cwd": "there-is-no-such-folder",
+                "template": "there-is-no-such-file",
                 "timeout_s": 1,
                 "timeout_ms": 1,
                 "speed": 0,
@@ -249,6 +251,7 @@ def test_all_slips_of_an_agent_are_told_at_once() -> None:
         "agent.reset: got ['rm', '{prompt}'] (list) with the hole {prompt}",
         "agent.inspect: got [] (list); allowed: a list of strings",
         "agent.cwd: there is no folder there-is-no-such-folder",
+        "agent.template: there is no file or folder there-is-no-such-file",
         "agent.timeout_s: stands beside timeout_ms",
         "agent.speed: got 0 (int)",
         "agent.redy: unknown key; did you mean ready?",

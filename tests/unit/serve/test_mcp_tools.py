@@ -238,7 +238,9 @@ def test_trouble_of_a_guest_is_an_error_with_its_details(lab: FakeLab, url: str)
 @pytest.mark.filterwarnings("ignore")
 def test_a_mistake_of_the_labs_own_is_no_answer_of_a_tool(lab: FakeLab, url: str) -> None:
     lab.answers["tools"] = deque([RuntimeError("a bug"), REPLY])
-    assert _call(url).status_code == 500
+    with pytest.raises(httpx.TransportError):
+        _call(url)
+    assert [str(error) for error in lab.failures] == ["a bug"]
     assert _call(url).status_code == 200
 
 

@@ -86,9 +86,9 @@ class CommandAgent:
                     return
                 if await reachable(filled(target.submit.url, self.holes)):
                     return
-            elif not self.process.takes_tasks:
-                return
-            elif await reachable(filled(target.ready, self.holes), http=True):
+            elif not self.process.takes_tasks or await reachable(
+                filled(target.ready, self.holes), http=True
+            ):
                 return
             if asyncio.get_running_loop().time() > until:
                 raise AgentBroke(

@@ -125,6 +125,11 @@ async def ask(task: str, target: Target, holes: Mapping[str, str], cwd: Path, /)
 
 async def _by_sql(task: str, target: Target, holes: Mapping[str, str], cwd: Path) -> Outcome | None:
     database = filled(target.database, holes)
+    if not database:
+        raise LabError(
+            "the query of `done` has no database to ask",
+            hint='add database = "{state}/app.db" (or where yours is) to [agent]',
+        )
     try:
         rows = await asyncio.to_thread(query, database, target.done.sql, holes, cwd)
     except Exception as error:

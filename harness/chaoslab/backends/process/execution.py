@@ -177,7 +177,8 @@ class _Execution:
     async def _finish(self, ledgers: Ledgers) -> None:
         hub, living = self.hub, [p for p in self.hub.processes if p.alive and p.ready]
         if living and not self.broke:
-            shown = await living[0].agent.inspect()
+            first = next((p for p in living if p.takes_tasks), living[0])
+            shown = await first.agent.inspect()
             if shown is not None:
                 hub.recorder.add("event", "final.inspect", {"state": _recordable(shown)})
         self.supervisor.stop()

@@ -7,8 +7,9 @@ before a first execution and after a worker was killed; a worker whose parent ha
 itself.
 
 >>> home = Home("r0")
->>> held(home.path), sweep()
-(True, 0)
+>>> swept = sweep()
+>>> held(home.path), home.path.exists()
+(True, True)
 >>> home.close()
 >>> home.path.exists()
 False
