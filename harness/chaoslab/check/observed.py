@@ -53,14 +53,25 @@ def _unseen(facts: Facts, contract: Contract) -> tuple[str, ...]:
     return tuple(name for name in found if name not in shown)
 
 
+def nameless(facts: Facts, contract: Contract, /) -> tuple[str, ...]:
+    """The tools of the team's own that were asked without any identity field, such as for several
+    actions at once: what such a request is for is not known."""
+    if not facts.recorded:
+        return ()
+    names = (op.f[6:] for op in facts.requests if not op.marker and op.f.startswith("tools."))
+    return tuple(n for n in dict.fromkeys(names) if contract.tool(n).identity_fields)
+
+
 def unplaced(facts: Facts, contract: Contract, /) -> list[Op]:
     """The effects that were read afterwards and tell too little to know what they are: no
-    identity fields, and no key or reference that anybody sent or was told."""
+    identity fields, and no key or reference that anybody sent or was told; or whose request may
+    be one that tells too little."""
+    asked = nameless(facts, contract)
     return [
         op
         for op in facts.late.values()
         if facts.invoke_of(op) is None
-        and (not op.marker or not contract.tool(op.f[6:]).identity_fields)
+        and (not op.marker or op.f[6:] in asked or not contract.tool(op.f[6:]).identity_fields)
     ]
 
 
@@ -79,6 +90,13 @@ def gap(facts: Facts, contract: Contract, /, *, among: Collection[str] | None = 
         if failed:
             return f"the effects of {listed(failed)} could not be read"
         return f"what {listed(hidden)} did is not on record; add to the contract: {lines}"
+    for name in nameless(facts, contract):
+        if among is None or name in among:
+            fields = ", ".join(contract.tool(name).identity_fields)
+            return (
+                f"a request of {name} has no {fields}, so nobody knows what it asked for; let its "
+                "identity_fields be such that every request has"
+            )
     for op in unplaced(facts, contract):
         name = op.f[6:]
         if among is None or name in among:

@@ -103,3 +103,18 @@ def test_two_rows_for_one_request_that_was_delivered_once_have_not_held(
     found = find("effects.delivery", h.end())
     assert (found.verdict, found.violations) == (verdict, ())
     assert ("past the lab" in found.reason) == (verdict == "unknown")
+
+
+@pytest.mark.parametrize("rows", [["b", "b"], [None, None], ["x"], []])
+def test_a_request_for_several_actions_at_once_accuses_nobody(rows: list[str | None]) -> None:
+    """It has no order, so that its marker is empty; its rows have one each."""
+    h = History().submit("s1-t1")
+    h.ok(h.ask("refund", "", key="b", args={"body": {"items": ["o-1", "o-2"]}}))
+    h.outcome("s1-t1")
+    for number, key in enumerate(rows, 1):
+        row(h, "refund", f"o-{number}", str(number), key)
+    h.end()
+    for check in ("effects.delivery", "lineage.complete"):
+        found = find(check, h)
+        assert (found.verdict, found.violations) == ("unknown", ())
+        assert "has no body.order_id" in found.reason
