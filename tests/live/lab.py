@@ -1,4 +1,4 @@
-"""Runs of a small team file on real processes, for tests: the agent is a script of the test's own."""
+"""Runs of a small team file on real processes, for tests; the agent is a script of theirs."""
 
 from __future__ import annotations
 

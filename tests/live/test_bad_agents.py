@@ -6,7 +6,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-
 from tests.live.lab import AGENTS, SILENCE, run, scenario_file, spec_of, team_file, verdicts
 
 QUEUE = AGENTS / "queue_agent.py"

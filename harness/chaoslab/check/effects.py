@@ -23,8 +23,10 @@ again are all measured by the same thing: what stands at the end.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from chaoslab.check.anomalies import Anomaly
-from chaoslab.check.facts import NO_END, OpKey, claims_of, recognisable
+from chaoslab.check.facts import NO_END, OpKey, claims_of, recognisable, rows_of
 from chaoslab.check.graph import Lineage, lineage
 from chaoslab.check.model import Check, Evidence, Finding, Violation, conclude, indexes
 from chaoslab.check.observed import gap, untold
@@ -51,6 +53,7 @@ def _run(evidence: Evidence) -> Finding:
         found += _unexpected(graph, key)
         found += _duplicates(graph, contract, key)
         doubt = doubt or _whose(graph, key) or _for_one(graph, contract, key)
+        doubt = doubt or _gone(graph, contract, key)
         missing = _missing(graph, contract.tool(key[0]), key)
         if missing and key[0] in hidden:
             continue  # nobody reads its effects, or nobody can tell them apart
@@ -96,6 +99,26 @@ def _for_one(graph: Lineage, contract: Contract, key: OpKey) -> str:
                 "delivered once: something reached the service past the lab, the service did it "
                 "twice, or its query gives more than one row for an effect"
             )
+    return ""
+
+
+def _gone(graph: Lineage, contract: Contract, key: OpKey) -> str:
+    """Why a row that stood and no longer stands at the end is not called held: it was taken back
+    in a way of which the contract says nothing."""
+    facts, tool = graph.facts, contract.tool(key[0])
+    if not facts.recorded or tool.effects is None or tool.promise == "at-most-once":
+        return ""
+    for end in facts.view.named("final.effects"):
+        if end.get("tool") != key[0] or end.get("error"):
+            continue
+        left = {str(r.get("ref")) for r in rows_of(end, "effects") if isinstance(r, Mapping)}
+        for effect in facts.effects.get(key, ()):
+            told = effect.commits[0].get("ref")
+            if effect.stands and told is not None and str(told) not in left:
+                return (
+                    f"{effect.ref} of {key[0]} ({key[1]}) was there and is gone at the end; name "
+                    "the tool that takes it back as compensate, or let the query keep such rows"
+                )
     return ""
 
 

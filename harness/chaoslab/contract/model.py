@@ -32,7 +32,7 @@ class ToolContract:
     A tool of the team's own services has a `match`: `POST billing/v1/refunds` (method, service and
     path, in which `{name}` stands for any one part), `mcp crm/refund` or `python refund`. `key_at`
     tells where its key stands: `header:NAME`, `body:PATH` or `meta:NAME`; `conflict` is the HTTP
-    status of a key that is in flight or was used otherwise; `effects` is where its effects are read.
+    status of a key that is in flight or was used otherwise; `effects` is where its effects are.
     """
 
     name: str

@@ -214,6 +214,10 @@ def meaningless(spec: RunSpec, /) -> str:
         return "it needs two regions, and this agent's memory is its own"
     if scenario.operator and not own_runner:
         return "it needs an operator who releases a session, and the lab has no door to this one's"
+    if any(f.kind == "duplicate" for f in scenario.faults):
+        inside = [t.name for t in spec.contract.tools.values() if t.match.startswith("python ")]
+        if inside and len(inside) == len(spec.contract.tools):
+            return "nothing stands between the agent and its own functions that could double a call"
     idle_ms = scenario.workload.idle_ms // target.speed
     if idle_ms > target.timeout_ms:
         return (

@@ -301,7 +301,6 @@ def test_a_value_that_is_another_one_in_each_repetition_is_no_change() -> None:
     assert (call_id.verdict, call_id.changed_in) == ("untested", ())
 
 
-
 def test_a_request_of_no_known_task_tells_neither_call_nor_step() -> None:
     h = History()
     think(h, ("a", "pay", order("o-1")), task="")

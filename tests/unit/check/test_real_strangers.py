@@ -118,3 +118,28 @@ def test_a_request_for_several_actions_at_once_accuses_nobody(rows: list[str | N
         found = find(check, h)
         assert (found.verdict, found.violations) == ("unknown", ())
         assert "has no body.order_id" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("left", "undoes", "verdict"),
+    [(["1"], "", "valid"), ([], "", "unknown"), ([], "1", "valid"), (None, "", "valid")],
+)
+def test_a_row_that_is_gone_at_the_end_has_not_held(
+    left: list[str] | None, undoes: str, verdict: str
+) -> None:
+    """`left`: the rows that stand at the end; None where that could not be read."""
+    h = History().submit("s1-t1")
+    call = h.ask("refund", "o-1", key="k")
+    h.commit(call, ref="1")
+    h.ok(call)
+    if undoes:
+        call = h.ask("void", "1")
+        h.commit(call, ref="v", undoes=undoes)
+        h.ok(call)
+    h.outcome("s1-t1")
+    h.event("final.effects", {"tool": "void", "effects": []})
+    value = {"tool": "refund", "effects": [{"ref": ref} for ref in left or ()]}
+    h.event("final.effects", value if left is not None else {**value, "error": "unreadable"})
+    found = find("effects.delivery", h.end())
+    assert (found.violations, "gone at the end" in found.reason) == ((), verdict == "unknown")
+    assert found.verdict == verdict or left is None

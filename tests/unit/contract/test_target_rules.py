@@ -197,7 +197,8 @@ def test_paths_are_those_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "effects.py").write_text("")
     path = tmp_path / "chaoslab.toml"
     path.write_text(
-        'format = 1\n[agent]\ncommand = "x"\ncwd = "app"\ntemplate = "app"\ndatabase = "app/runs.db"\n'
+        'format = 1\n[agent]\ncommand = "x"\ncwd = "app"\ntemplate = "app"\n'
+        'database = "app/runs.db"\n'
         '[services.b]\nurl = "http://127.0.0.1:1"\ndatabase = "{state}/b.db"\n'
         '[tools.pay]\nmatch = "POST b/pay"\neffects = { function = "effects.py:rows" }\n'
         '[tools.note]\nmatch = "python note"\neffects = { sql = "select 1", database = "n.db" }\n'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.live.lab import SILENCE, scenario_file, spec_of, team_file
@@ -27,7 +28,7 @@ REFUND = Site(port="tools.refund", session="s1", task="s1-t1", marker="o-s1-t1",
     ],
 )
 def test_a_fault_for_one_session_is_no_reason_to_say_that_a_tool_is_never_called(
-    tmp_path: Path, fault: dict[str, str], why: str
+    tmp_path: Path, fault: dict[str, Any], why: str
 ) -> None:
     team = team_file(tmp_path, tmp_path / "agent.py", "")
     spec = spec_of(team, scenario_file(tmp_path, "lost", SILENCE))

@@ -26,6 +26,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -42,6 +43,7 @@ from chaoslab.core.errors import LabError
 _PREFIX: Final = "chaoslab-live-"
 _SUBREAPER: Final = 36
 _TRIES: Final = 3
+_REAPS: Final = 40
 _homes: dict[str, Home] = {}
 _orphans_are_ours = threading.Event()
 
@@ -151,15 +153,16 @@ def _watch(pipe: int) -> None:
 def _kill_orphans() -> None:
     """Kills the children of this interpreter that it has not started itself, as they show nothing
     by which they could be known: a daemon may have cleared its environment."""
-    for _ in range(_TRIES):
+    for _ in range(_REAPS):
         ours = waited_for()
         found = [pid for pid in _children() if pid not in ours]
         for pid in found:
             _kill(pid)
             with suppress(ChildProcessError):
-                os.waitpid(pid, 0)
+                os.waitpid(pid, os.WNOHANG)  # one that must not be killed is not waited for
         if not found:
             break
+        time.sleep(0.005)
 
 
 def _children() -> list[int]:
