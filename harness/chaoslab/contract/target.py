@@ -94,7 +94,9 @@ class Target:
     @property
     def wall_ms_max(self) -> int:
         """What an execution takes at most, if nothing hangs that is the lab's own."""
-        return 2 * self.timeout_ms + self.ready_ms + self.stop_grace_ms + self.linger_ms + 20_000
+        return (
+            2 * self.timeout_ms + 3 * self.ready_ms + self.stop_grace_ms + self.linger_ms + 20_000
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -83,14 +83,23 @@ def vacuity(scenario: Scenario, faults: Mapping[str, int], view: View, /) -> str
 def _unasked(view: View) -> str:
     """The tasks that ended as completed although nothing was ever asked for them.
 
-    Requests of no task may have been for any, so where there are such nothing is said.
+    A request of no task may have been for any that was open then.
     """
-    asked = {op.task for op in view if op.type == "invoke" and op.f.startswith(ASKING)}
-    if "" in asked:
-        return ""
-    done = [o for o in view.named("task.outcome") if o.get("status") == "completed"]
-    idle = sorted({op.task for op in done if op.get("counted") is not False} - asked)
+    asks = [op for op in view if op.type == "invoke" and op.f.startswith(ASKING)]
+    asked = {op.task for op in asks}
+    nobodys = [op.index for op in asks if not op.task]
+    begun: dict[str, int] = {}
+    for op in view.named("task.submit"):
+        begun.setdefault(op.task, op.index)
+    idle = {
+        op.task
+        for op in view.named("task.outcome")
+        if op.get("status") == "completed"
+        and op.get("counted") is not False
+        and op.task not in asked
+        and not any(begun.get(op.task, 0) < index < op.index for index in nobodys)
+    }
     if not idle:
         return ""
-    names = ", ".join(idle[:3]) + (" and more" if len(idle) > 3 else "")
+    names = ", ".join(sorted(idle)[:3]) + (" and more" if len(idle) > 3 else "")
     return f"completed, and nothing was ever asked for it: {names}"

@@ -138,6 +138,7 @@ class _Execution:
 
     async def _drive(self) -> None:
         scenario, hub = self.spec.scenario, self.hub
+        await self._until_handed_out()  # an agent that is slow to start loses no time for faults
         heal_ms = min(scenario.heal_after_ms, self.target.timeout_ms * self.target.speed // 2)
         await self._until(hub.loop.now_ns + heal_ms * MS)
         if self.broke:
@@ -152,6 +153,14 @@ class _Execution:
             hub.recorder.add("event", "lab.timeout", {"waiting": waiting})
         linger_ms = min(scenario.linger_ms, self.target.linger_ms * self.target.speed)
         await asyncio.sleep(self.loop.real_s(linger_ms * MS))
+
+    async def _until_handed_out(self) -> None:
+        """Waits until the first task is on its way, or nothing can be waited for any more."""
+        limit_ns = self.hub.loop.now_ns + 3 * self.target.ready_ms * self.target.speed * MS
+        while not self.broke and self.loop.now_ns < limit_ns:
+            if any(work.deliveries for work in self.supervisor.work.values()):
+                return
+            await asyncio.sleep(_POLL_S)
 
     async def _until(self, limit_ns: int) -> None:
         """Waits until a time, or until settled."""

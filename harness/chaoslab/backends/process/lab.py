@@ -20,6 +20,7 @@ from chaoslab.backends.process.holes import task_json
 from chaoslab.backends.process.hub import LiveHub
 from chaoslab.backends.process.ledgers import Ledgers
 from chaoslab.contract import Contract, marker_of
+from chaoslab.contract.markers import field_of
 from chaoslab.contract.target import Target
 from chaoslab.core.errors import ChaosError
 from chaoslab.core.jsons import Json
@@ -186,6 +187,9 @@ class LiveLab:
         line = self._contract.tool(tool)
         if marker is None:
             marker = marker_of(line, args)
+            fields = line.identity_fields
+            if fields and all(field_of(args, path) is None for path in fields):
+                marker = ""  # it does not say which action it is, and none may be made up
         name = marker
 
         async def remote(caller: Caller) -> Answer:

@@ -118,7 +118,8 @@ class Setting:
         words = child.last_words()
         self.lab.note(f"{process.id} ended by itself with {how}" + (f": {words}" if words else ""))
         if self._exits > _EXITS_MAX:
-            self.hub.broke.append(f"the agent ends again and again by itself, with {how}: {words}")
+            said = words or "it said nothing"
+            self.hub.broke.append(f"the agent ends again and again by itself, with {how}: {said}")
         self.hub.kill(process, f"ended by itself with {how}")
 
     async def leaked(self, task: Task, holes: Mapping[str, str]) -> bool:
