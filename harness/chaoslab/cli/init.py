@@ -132,9 +132,11 @@ def _seen(console: Console) -> View:
     try:
         return calm_view(FILE)
     except LabError as error:
+        told = "next: " in error.what
         raise LabError(
             f"{FILE} is written, but nothing could be discovered: {error.what}",
-            hint="mend the [agent] table, then chaoslab doctor --agent chaoslab.toml",
+            hint=f"{'then' if told else 'mend the [agent] table, then'} chaoslab doctor "
+            f"--agent {FILE}",
         ) from error
 
 

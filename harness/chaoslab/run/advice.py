@@ -23,7 +23,17 @@ from typing import Final
 from chaoslab.contract import Contract, ToolContract
 from chaoslab.contract.target import Target
 from chaoslab.history import View
-from chaoslab.run.discover import Seen, listed, seen_tools, sql_line, tool_head, tool_lines
+from chaoslab.run.discover import (
+    Seen,
+    called_functions,
+    listed,
+    offered_tools,
+    quoted,
+    seen_tools,
+    sql_line,
+    tool_head,
+    tool_lines,
+)
 
 _METHODS: Final = {
     "recover": (
@@ -42,7 +52,7 @@ _METHODS: Final = {
 _SUBMIT: Final = {
     "post": "by a POST to {url}",
     "stdin": "as one JSON line each on its standard input",
-    "queue": "it fetches them from the lab's queue",
+    "queue": "as it fetches them from the lab's queue",
     "run": "each as a process of its own",
 }
 _DONE: Final = {
@@ -94,6 +104,8 @@ class _Told:
         self._declared = {n: one for n, one in seen.items() if n in contract.tools}
         self._others = [one for n, one in seen.items() if n not in contract.tools]
         self._blind = [t for t in contract.tools.values() if not t.observed]
+        ends = () if view is None else view.named("final.effects")
+        self._unread = {str(op.get("tool")) for op in ends if op.get("error")}
 
     # -- what it offers
 
@@ -128,7 +140,11 @@ class _Told:
             str(op.get("status")) for op in view.named("task.outcome") if op.get("counted")
         )
         told = ", ".join(f"{count} {status}" for status, count in sorted(ends.items()))
-        return f"{sum(ends.values())} of {len(tasks)} tasks ended" + (f": {told}" if told else "")
+        words = f"{sum(ends.values())} of {len(tasks)} tasks ended" + (f": {told}" if told else "")
+        for op in view.named("task.outcome"):
+            if op.get("counted") and op.get("status") == "failed" and op.get("reason"):
+                return f"{words}; {op.task} failed: {op.get('reason')}"
+        return words
 
     def _tool(self, tool: ToolContract) -> str:
         seen = self._declared.get(tool.name)
@@ -142,10 +158,24 @@ class _Told:
         else:
             parts.append("never with a key" + (", though it takes them" if tool.keys else ""))
         if tool.match:
-            parts.append(
-                "its effects are read" if tool.observed else "nobody says where its effects stand"
-            )
+            if tool.name in self._unread:
+                parts.append("its effects could not be read")
+            else:
+                parts.append(
+                    "its effects are read"
+                    if tool.observed
+                    else "nobody says where its effects stand"
+                )
+        lost = self._unreached(tool.name)
+        if lost:
+            parts.append(f"its service did not answer {_times(lost)}")
         return ", ".join(parts)
+
+    def _unreached(self, name: str) -> int:
+        """How many requests to a tool found its service down."""
+        assert self._view is not None
+        ends = (op for op in self._view.named(f"tools.{name}") if op.type == "fail")
+        return sum("'unreachable'" in str(op.get("data")) for op in ends)
 
     def _calls(self, port: str) -> int:
         view = self._view
@@ -182,6 +212,10 @@ class _Told:
             yield "effects.delivery", "the contract names no tool"
         elif blind:
             yield "effects.delivery", f"nobody says where the effects of {blind} stand"
+        elif self._unread:
+            names = ", ".join(sorted(self._unread))
+            why = f"the effects of {names} could not be read; see `effects` and `database`"
+            yield "effects.delivery", why
         keyed = [t for t in tools if t.keys]
         if not keyed:
             yield "keys.lineage", "the contract names no tool that takes keys"
@@ -220,6 +254,7 @@ class _Told:
     def additions(self) -> Iterator[Addition]:
         """Lines that would let more be judged."""
         if self._view is not None:
+            yield from self._plan(self._view)
             for one in self._others:
                 if not one.reads:
                     why = f"{one.match or one.name} was called, and the contract does not name it"
@@ -251,12 +286,35 @@ class _Told:
         if self._view is not None and self._contract.target is not None:
             if not any("cnry-" in str(op.value) for op in self._view.named("task.submit")):
                 yield Addition(
-                    why="a canary in the data of a task (in [tasks.NAME]) shows up wherever it "
-                    "does not belong",
+                    why="a canary in the data of a task (in [tasks.NAME], beside what its `data` "
+                    "has already) shows up wherever it does not belong",
                     lines=(
                         'data = { customer = { name = "{customer.name}", token = "{canary}" } }',
                     ),
                 )
+
+    def _plan(self, view: View) -> Iterator[Addition]:
+        """Where the agent asks the lab's model, and that wants nothing."""
+        if self._contract.target is None or not self._calls("model") or called_functions(view):
+            return
+        offered = offered_tools(view)
+        names = offered or tuple(self._contract.tools) or ("refund",)
+        args = 'args = { order = "{order}" }  # TODO: the arguments that it takes'
+        lines = [
+            line
+            for name in names
+            for line in ("[[tasks.NAME.plan]]", f"{self._step(name)} = {quoted(name)}", args)
+        ]
+        if not offered and not self._contract.tools:
+            lines += ["# for a tool that the lab serves, at {mcp} and {tools}:", "[tools.refund]"]
+            lines += ["keys = true", 'identity_fields = ["order"]', 'promise = "exactly-once"']
+        why = "the model asked for no action, so no fault can strike one: say what it asks for"
+        yield Addition(why=why, lines=tuple(lines))
+
+    def _step(self, name: str) -> str:
+        """Whether a step of a plan names a tool of the contract, or a function of the agent."""
+        known = name in self._contract.tools or not offered_tools(self._view or View(()))
+        return "tool" if known else "call"
 
 
 def _command_words(target: Target) -> Iterator[str]:

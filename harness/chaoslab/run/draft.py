@@ -60,6 +60,12 @@ _DONE: Final = """\
 # done = { poll = "http://127.0.0.1:{port}/tasks/{task}" }
 # database = "{state}/agent.db"
 """
+# What an agent without services of its own may be given.
+_LAB: Final = """\
+# Tools that the lab serves, each a [tools.NAME] without `match`, over MCP or REST:
+# MCP_URL = "{mcp}"
+# TOOLS_URL = "{tools}"
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +119,10 @@ class Draft:
         if self.env:
             lines += ["", "# What the agent finds in its environment beside PATH and the like."]
             lines += ["[agent.env]", *(f"{k} = {quoted(v)}" for k, v in self.env.items())]
+            lines += _LAB.splitlines()
+            if self.submit == "queue" and "{queue}" not in self.env.values():
+                lines += ["# TODO: where does the agent look for its queue?"]
+                lines += ['QUEUE_URL = "{queue}"']
         return "\n".join(lines) + "\n"
 
     def _rest(self) -> str:

@@ -276,3 +276,48 @@ def test_a_canary_for_the_tasks_of_a_command() -> None:
     (one,) = advise(view(), Contract(target=COMMAND), ()).add
     assert "{canary}" in one.lines[0]
     assert advise(view(), Contract(), ()).add == ()
+
+
+def model(*offered: str, asks: str = "") -> tuple[dict[str, Any], ...]:
+    calls = [{"name": asks, "args": {}}] if asks else []
+    return (
+        {"f": "model.complete", "task": "t1", "value": {"tools": list(offered)}},
+        {"f": "model.complete", "task": "t1", "type": "ok", "value": {"tool_calls": calls}},
+    )
+
+
+def test_a_plan_is_missing_where_the_model_asks_for_nothing() -> None:
+    command = Contract(target=COMMAND)
+    (one,) = advise(view(*model("issue_refund"), canary="cnry-"), command, ()).add
+    assert "no fault can strike" in one.why
+    assert one.lines[:2] == ("[[tasks.NAME.plan]]", 'call = "issue_refund"')
+    (one,) = advise(view(*model(), canary="cnry-"), command, ()).add
+    raw = tomllib.loads("\n".join(one.lines))
+    assert raw["tasks"]["NAME"]["plan"][0]["tool"] == "refund"
+    assert raw["tools"]["refund"]["promise"] == "exactly-once"
+    wanted = view(*model("issue_refund", asks="issue_refund"), canary="cnry-")
+    assert not advise(wanted, command, ()).add
+
+
+def test_a_source_that_cannot_be_read_and_a_service_that_is_down() -> None:
+    whole = refund(keys=True, identity_fields=("order",), effects=EffectSource(sql="select 1"))
+    down = {"body": {"error": {"code": "unreachable"}}, "status": 502}
+    run = view(
+        called("refund", "k"),
+        {"f": "tools.refund", "type": "fail", "task": "t1", "value": {"data": down}},
+        {
+            "f": "task.outcome",
+            "type": "event",
+            "task": "t1",
+            "value": {"status": "failed", "reason": "nobody answers", "counted": True},
+        },
+        {
+            "f": "final.effects",
+            "type": "event",
+            "value": {"tool": "refund", "effects": [], "error": "unreadable"},
+        },
+    )
+    found = advise(run, Contract(tools={"refund": whole}, services=BILLING), ())
+    assert "could not be read, its service did not answer once" in words(found)
+    assert "1 failed; t1 failed: nobody answers" in words(found)
+    assert "could not be read" in dict(found.unjudged)["effects.delivery"]
