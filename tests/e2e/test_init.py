@@ -224,6 +224,15 @@ def test_an_agent_that_does_not_get_through_is_told_with_what_is_known(
     assert "It could not be run: " in looked.stdout and "no BILLING_URL" in looked.stdout
 
 
+def test_the_doctor_tells_of_tasks_that_failed(here: Path, chaoslab: Run) -> None:
+    (here / "agent.py").write_text("raise SystemExit('no such account')")
+    assert chaoslab("init", "--command", "python agent.py").returncode == 0
+    looked = chaoslab("doctor", "--agent", "chaoslab.toml")
+    assert looked.returncode == 4
+    assert "2 failed; s1-t1 failed: no such account" in looked.stdout
+    assert "2 of its tasks failed without any fault" in looked.stdout
+
+
 def test_the_doctor_refuses_what_it_cannot_read(here: Path, chaoslab: Run) -> None:
     (here / "chaoslab.toml").write_text('format = 1\n[agent]\ncomand = "x"\n')
     done = chaoslab("doctor", "--agent", "chaoslab.toml")

@@ -124,7 +124,14 @@ def _write(texts: Mapping[str, str], *, force: bool) -> None:
             # A file that cannot be read is our own mistake, and must not replace one that can.
             contract_from(tomllib.loads(text), str(Path.cwd() / name), check_ids=CHECK_IDS)
     for name, text in texts.items():
-        Path(name).write_text(text, encoding="utf-8")
+        try:
+            Path(name).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UsageError(
+                f"{name} cannot be written: {error.strerror}",
+                value=str(Path.cwd()),
+                hint="run it in a folder that you may write to",
+            ) from None
 
 
 def _seen(console: Console) -> View:
@@ -183,7 +190,20 @@ def doctor_agent(arguments: argparse.Namespace, console: Console) -> int:
     _show(console, advise(view, contract, offers))
     if problem:
         _say(console, f"\nIt could not be run: {problem}")
+    elif failed := _failed(view):
+        _say(
+            console,
+            f"\nIt did not get through: {failed} of its tasks failed without any fault; next: "
+            "mend that first, since a run would call it broken before anything is struck",
+        )
+        return 4
     return 4 if problem else 0
+
+
+def _failed(view: View | None) -> int:
+    """How many tasks ended as failed."""
+    ends = view.named("task.outcome") if view else ()
+    return sum(bool(op.get("counted")) and op.get("status") == "failed" for op in ends)
 
 
 def _show(console: Console, advice: Advice) -> None:
