@@ -25,7 +25,7 @@ from chaoslab.core.jsons import digest
 from chaoslab.core.resources import data_root
 from chaoslab.world import Agent
 
-_FORMS = "path/to/file.py:factory or package.module:factory"
+_FORMS = "path/to/file.py:factory, package.module:factory, or a .toml with [agent]"
 _METHODS = (("start", 1), ("handle", 1), ("stop", 0))
 
 

@@ -36,7 +36,7 @@ from chaoslab.run.select import (
 )
 from chaoslab.run.selftest import selftest as judge_checks
 from chaoslab.run.store import Campaign, read_run
-from chaoslab.run.team import has_agent, is_team_file
+from chaoslab.run.team import has_agent, is_team_file, shares
 from chaoslab.run.workers import Workers
 from chaoslab.scenario import load_scenario
 
@@ -71,9 +71,19 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         check_modules(specs)
         for note in contract_notes(subjects, offers):
             console.print(Text(f"note: {note}"), soft_wrap=True)
+        jobs = arguments.jobs
+        if jobs > 1 and any(shares(spec.contract) for spec in specs if spec.target is not None):
+            jobs = 1
+            console.print(
+                Text(
+                    "note: one run after the other, since all of them share what the contract "
+                    "resets or does not start"
+                ),
+                soft_wrap=True,
+            )
         campaign = _campaign(reports, specs) if arguments.resume else Campaign.create(reports)
         with progress(console, len(specs)) as on_run:
-            results = run_all(specs, campaign, workers, jobs=arguments.jobs, on_run=on_run)
+            results = run_all(specs, campaign, workers, jobs=jobs, on_run=on_run)
     finally:
         workers.close()
     show_results(console, results, str(reports / "latest"))

@@ -17,11 +17,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from chaoslab.backends.live import check_packages
 from chaoslab.contract import Contract
 from chaoslab.core.errors import LabError
 from chaoslab.history import View, read
 from chaoslab.run.plan import calm, execution_of
 from chaoslab.run.select import scenario_files, specs_for
+from chaoslab.run.team import is_team_file
 from chaoslab.run.workers import Workers
 
 _SCENARIO: Final = "matrix/timeout-after-commit"
@@ -30,6 +32,8 @@ _SCENARIO: Final = "matrix/timeout-after-commit"
 def calm_view(agent: str, /, *, contract: str | None = None, in_process: bool = False) -> View:
     """What the agent does when nothing goes wrong. LabError where it did not get through, with its
     own words."""
+    if is_team_file(agent):
+        check_packages()
     spec = specs_for(scenario_files([_SCENARIO]), agent, contract=contract, seeds=[0])[0]
     spec = replace(spec, contract=_listening(spec.contract))
     kinds = len(spec.workload.kinds)

@@ -16,6 +16,7 @@ from chaoslab.backends.common import merged_contract
 from chaoslab.check import Finding, because, judge, overall, recovery_ms
 from chaoslab.check.candidates import candidates
 from chaoslab.check.model import Evidence
+from chaoslab.contract import Contract
 from chaoslab.faults import Placed, Site, place
 from chaoslab.faults.plan import matches
 from chaoslab.history import View, read
@@ -44,6 +45,9 @@ def perform_live(spec: RunSpec, workers: Workers, folder: Path, record: RunRecor
     placed = place(spec.scenario.faults, sites, contract)
     record.faults = counted(placed, {})
     view = View(read(path).ops)
+    record.broke = miswired(view, contract)
+    if record.broke:
+        return
     limits = limits_in_force(spec)
     alone = judge(Evidence(history=view, contract=contract, limits=limits, recorded=True))
     own = workers.judge_own(spec, path)
@@ -171,6 +175,37 @@ def _explain(record: RunRecord, views: Mapping[str, View]) -> None:
         if violation.fingerprint not in record.because and len(record.because) < _CHAINS_MAX:
             chain = because(views[violation.where], violation)
             record.because[violation.fingerprint] = chain
+
+
+def miswired(view: View, contract: Contract, /) -> str:
+    """What is wrong with the team's file or its services rather than with the agent, as the
+    fault-free execution shows it; "" where nothing is."""
+    for op in view.ops:
+        data = op.get("data") if op.type == "fail" else None
+        body = data.get("body") if isinstance(data, Mapping) else None
+        error = body.get("error") if isinstance(body, Mapping) else None
+        if isinstance(error, Mapping) and error.get("code") == "unreachable":
+            return (
+                f"the fault-free execution: {error.get('message')}; next: start it, or let the "
+                "lab do so (`start` in [services.NAME])"
+            )
+    asked = {op.f for op in view.ops if op.type == "invoke"}
+    done = {op.f for op in view.ops if op.type == "commit"}
+    for tool in contract.tools.values():
+        service = tool.match.partition(" ")[2].partition("/")[0]
+        name = f"tools.{tool.name}"
+        others = [
+            op.marker
+            for op in view.named("network.request")
+            if op.type == "invoke" and op.get("service") == service
+        ]
+        if tool.match and name in done and name not in asked and others:
+            seen = ", ".join(dict.fromkeys(others[:3]))
+            return (
+                f"the fault-free execution: {tool.name} has effects, and no request fits its "
+                f"match {tool.match!r}; seen: {seen}; next: mend `match` of [tools.{tool.name}]"
+            )
+    return ""
 
 
 def asked_for(view: View, /) -> set[str]:

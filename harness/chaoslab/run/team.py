@@ -71,6 +71,21 @@ def load_team(file: str, /, raw: Mapping[str, Any] | None = None) -> Team:
     )
 
 
+def shares(contract: Contract, /) -> bool:
+    """Whether two executions at once would meet in something that is not their own: a service
+    that the lab does not start, what a `reset` command empties, a database outside `{state}`."""
+    target = contract.target
+    places = [one.database for one in contract.services.values()]
+    places += [t.effects.database for t in contract.tools.values() if t.effects is not None]
+    if target is not None:
+        places.append(target.database)
+    return (
+        (target is not None and bool(target.reset))
+        or any((one.url or one.mcp) and not one.start for one in contract.services.values())
+        or any(place and "{state}" not in place for place in places)
+    )
+
+
 def scenario_for(path: Path, team: Team, /) -> Scenario:
     """A scenario's file as this team means it: a packaged one speaks of packaged tools where it
     does not speak of roles, one of the team's own of its own tools and tasks."""

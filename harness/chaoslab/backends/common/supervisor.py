@@ -311,7 +311,8 @@ class Supervisor:
         name = type(error).__name__
         if isinstance(error, MemoryError):
             self.hub.broke.append(f"the agent ran out of memory ({place(error)})")
-        work.raised = f"{name}: {error} ({place(error)})"
+        words = f"{name}: {error} ({place(error)})"
+        work.raised = str(error) if isinstance(error, ChaosError) else words
         self._note(f"{work.task.id}: the handler raised", error)
         self.hub.recorder.add(
             "event",

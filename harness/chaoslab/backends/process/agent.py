@@ -243,7 +243,9 @@ class CommandAgent:
         """Asks, by query or by address, until the task has ended."""
         holes = self.holes | of_task(task)
         while True:
-            found = await endings.ask(task.id, self._target, holes, self._setting.cwd)
+            found = await endings.ask(
+                task.id, self._target, holes, self._setting.cwd, self._setting.unended
+            )
             if found is not None:
                 return found
             await asyncio.sleep(_POLL_S)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import re
 import resource
 import signal
 import sys
@@ -25,6 +26,7 @@ from chaoslab.core.errors import AdapterError
 RUN, PROCESS, STATE = "CHAOSLAB_RUN", "CHAOSLAB_PROCESS", "CHAOSLAB_STATE"
 _KEPT_BYTES: Final = 64_000
 _PDEATHSIG: Final = 1
+_ERROR: Final = re.compile(r"([\w.]*(Error|Exception)\b|panic|thread '.*' panicked).{2,}")
 _FILES_MAX: Final = 65_536
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 _files = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -148,8 +150,11 @@ class Child:
 
     def last_words(self, lines: int = 3) -> str:
         """The end of what it wrote to standard error, else to standard output."""
-        text = (bytes(self.err) or bytes(self.out)).decode("utf-8", "replace").strip()
-        return " / ".join(line.strip() for line in text.splitlines()[-lines:])[-600:]
+        text = (bytes(self.err) or bytes(self.out)).decode("utf-8", "replace")
+        said = [line.strip() for line in text.splitlines() if line.strip()]
+        # A trace ends in its error with Python, and in a footer with others.
+        named = [line for line in said if _ERROR.match(line)]
+        return " / ".join(named[-1:] or said[-lines:])[-600:]
 
     def close(self) -> None:
         """Kills the group and lets go of the pipes."""

@@ -103,15 +103,20 @@ def outcome_of_exit(task: str, code: int, out: bytes, words: str, /) -> Outcome:
     return Outcome(task=task, status="failed", reason=words)
 
 
-async def ask(task: str, target: Target, holes: Mapping[str, str], cwd: Path, /) -> Outcome | None:
-    """Whether the task has ended, asked once."""
+async def ask(
+    task: str, target: Target, holes: Mapping[str, str], cwd: Path, unended: dict[str, str], /
+) -> Outcome | None:
+    """Whether the task has ended, asked once. `unended` gets, by task, what was seen instead."""
     done = target.done
     if done.how == "sql":
-        return await _by_sql(task, target, holes, cwd)
+        return await _by_sql(task, target, holes, cwd, unended)
+    url = filled(done.url, holes)
     try:
-        reply = await request("GET", filled(done.url, holes), timeout_s=2)
+        reply = await request("GET", url, timeout_s=2)
     except ConnectionReset:
+        unended[task] = f"{url} did not answer"
         return None  # the agent is just being restarted
+    unended[task] = f"{url} answered {reply.status}, and no end of the task"
     if reply.status != 200:
         return None
     try:
@@ -123,7 +128,9 @@ async def ask(task: str, target: Target, holes: Mapping[str, str], cwd: Path, /)
     return outcome_from(task, raw, done)
 
 
-async def _by_sql(task: str, target: Target, holes: Mapping[str, str], cwd: Path) -> Outcome | None:
+async def _by_sql(
+    task: str, target: Target, holes: Mapping[str, str], cwd: Path, unended: dict[str, str]
+) -> Outcome | None:
     database = filled(target.database, holes)
     if not database:
         raise LabError(
@@ -134,6 +141,7 @@ async def _by_sql(task: str, target: Target, holes: Mapping[str, str], cwd: Path
         rows = await asyncio.to_thread(query, database, target.done.sql, holes, cwd)
     except Exception as error:
         if _ABSENT.search(str(error)):
+            unended[task] = f"the query of `done` failed: {error} ({database})"
             return None  # the agent has not made it yet
         raise LabError(
             f"the query of `done` failed: {str(error).partition(chr(10))[0]}",
@@ -141,6 +149,7 @@ async def _by_sql(task: str, target: Target, holes: Mapping[str, str], cwd: Path
             hint="run it by hand against the agent's database",
         ) from None
     if not rows:
+        unended[task] = "the query of `done` returned no row"
         return None
     row = without_floats(rows[0])
     said = row.get("status", row.get("state"))

@@ -198,6 +198,11 @@ class _Execution:
         for process in living:
             process.alive = False  # it was asked to stop, and that is no death to recover from
         await ledgers.final()
+        for words in ledgers.problems.values():
+            if self.spec.placed:
+                self.setting.lab.note(words)
+            else:
+                self.broke.append(words)  # without its ledger nothing can be said of a tool
 
     def _failed(self, error: BaseException) -> None:
         self.broke.append(words_of(error))
@@ -213,7 +218,9 @@ class _Execution:
             for work in self.supervisor.work.values():
                 if work.outcome is None:
                     said = work.raised or f"it had no outcome within {self.target.timeout_ms} ms"
-                    broke.append(f"without any fault, {work.task.id} did not end: {said}")
+                    seen = self.setting.unended.get(work.task.id, "")
+                    more = f" ({seen})" if seen else ""
+                    broke.append(f"without any fault, {work.task.id} did not end: {said}{more}")
                     break
         return ExecutionEnd(
             digest=self.writer.digest(),

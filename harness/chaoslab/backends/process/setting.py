@@ -51,6 +51,7 @@ class Setting:
         self.services: dict[str, str] = {}  # ports of started services, by name
         self.accepted: dict[str, None] = {}
         self.tries: dict[str, int] = {}
+        self.unended: dict[str, str] = {}  # by task, why it was not taken for ended at last
         self._started: dict[tuple[str, int], int] = {}
         self._exits = 0
         self.lab: LiveLab
@@ -126,7 +127,7 @@ class Setting:
         """Whether a task has ended before it was handed out for the first time."""
         if self.target.done.how == "reply" or task.delivery > 1:
             return False
-        if await endings.ask(task.id, self.target, holes, self.cwd) is None:
+        if await endings.ask(task.id, self.target, holes, self.cwd, {}) is None:
             return False
         self.hub.broke.append(
             f"state of an earlier execution is still there: {task.id} had ended before it was "
