@@ -37,7 +37,7 @@ def perform_live(spec: RunSpec, workers: Workers, folder: Path, record: RunRecor
         return
     path = folder / "control.jsonl"
     control = _execute(spec, calm(spec.scenario), (), workers, path)
-    if not _took(record, control, "the fault-free execution"):
+    if not record.took(control, "the fault-free execution"):
         return
     record.control_digest = control["digest"]
     contract = merged_contract(spec.contract, spec.workload)
@@ -91,7 +91,7 @@ def _strike(
         where = "fault" if number == 0 else f"repeat-{number}"
         path = folder / f"{where}.jsonl"
         told = _execute(spec, spec.scenario, placed, workers, path)
-        if not _took(record, told, "the execution with faults"):
+        if not record.took(told, "the execution with faults"):
             break
         views[where] = View(read(path).ops)
         struck.append(told)
@@ -290,12 +290,3 @@ def _execute(
         "recorded": True,
     }
     return workers.execute(execution, path, header, "first")
-
-
-def _took(record: RunRecord, result: Mapping[str, Any], which: str) -> bool:
-    record.notes = (*record.notes, *result.get("notes", ()))
-    record.output += result.get("printed", "")
-    if result["broke"]:
-        record.broke = f"{which}: {result['broke']}"
-        return False
-    return True

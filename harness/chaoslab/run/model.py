@@ -101,6 +101,14 @@ class RunRecord:
     output: str = ""
     because: dict[str, list[str]] = field(default_factory=dict)  # by fingerprint
 
+    def took(self, result: Mapping[str, Any], which: str, /) -> bool:
+        """Notes what an execution printed and why it broke; whether it can be read."""
+        self.notes = (*self.notes, *result.get("notes", ()))
+        self.output += result.get("printed", "")
+        if result["broke"]:
+            self.broke = f"{which}: {result['broke']}"
+        return not result["broke"]
+
     @property
     def violations(self) -> tuple[Violation, ...]:
         """All violations, those of the fault-free run first."""

@@ -44,7 +44,7 @@ def _perform(spec: RunSpec, workers: Workers, folder: Path, record: RunRecord) -
         perform_live(spec, workers, folder, record)
         return
     control = _execute(spec, calm(spec.scenario), (), workers, folder / "control.jsonl", "first")
-    if not _took(record, control, "the fault-free execution"):
+    if not record.took(control, "the fault-free execution"):
         return
     record.control_digest = control["digest"]
     sites = [Site(**s) for s in control["sites"]]
@@ -65,7 +65,7 @@ def _perform(spec: RunSpec, workers: Workers, folder: Path, record: RunRecord) -
         _explain(record, control_view)
         return
     struck = _execute(spec, spec.scenario, placed, workers, folder / "fault.jsonl", "first")
-    if not _took(record, struck, "the execution with faults"):
+    if not record.took(struck, "the execution with faults"):
         return
     (folder / "choices.json").write_text(
         json.dumps({"format": 1, "choices": struck["choices"]}, indent=0, sort_keys=True)
@@ -73,7 +73,7 @@ def _perform(spec: RunSpec, workers: Workers, folder: Path, record: RunRecord) -
     record.faults = counted(placed, struck["fired"])
     record.digest, record.ops = struck["digest"], struck["ops"]
     repeat = _execute(spec, spec.scenario, placed, workers, folder / "repeat.jsonl", "repeat")
-    if not _took(record, repeat, "the repetition"):
+    if not record.took(repeat, "the repetition"):
         return
     stored = read(folder / "fault.jsonl")
     again = read(folder / "repeat.jsonl")
@@ -129,16 +129,6 @@ def _execute(
     execution = execution_of(spec, scenario, placed)
     header = {"scenario": scenario.id, "agent": spec.agent, "seed": spec.seed}
     return workers.execute(execution, path, header, group)
-
-
-def _took(record: RunRecord, result: dict[str, Any], which: str) -> bool:
-    """Notes what an execution printed and why it broke; whether it can be read."""
-    record.notes = (*record.notes, *result.get("notes", ()))
-    record.output += result.get("printed", "")
-    if result["broke"]:
-        record.broke = f"{which}: {result['broke']}"
-        return False
-    return True
 
 
 def difference(one: Stored, other: Stored, /) -> str:

@@ -133,3 +133,16 @@ class Lab(Protocol):
     def note(self, text: str, /) -> None:
         """Something that a person should read beside the result; no part of the evidence."""
         ...
+
+
+def task_json(task: Task, /) -> dict[str, Json]:
+    """A task as agents in processes of their own get it."""
+    return {
+        "id": task.id,
+        "session": task.session,
+        "tenant": task.tenant,
+        "delivery": task.delivery,
+        "prompt": task.prompt,
+        "data": dict(task.data),
+        "deadline_ms": task.deadline_ms,
+    }

@@ -27,7 +27,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from chaoslab.core.jsons import Json
-from chaoslab.serve.api import Hint, Lab
+from chaoslab.serve.api import Hint, Lab, task_json
 from chaoslab.serve.bodies import Fields, fields_of, object_of, path_of, task_of
 from chaoslab.world.api import (
     ANY,
@@ -39,7 +39,6 @@ from chaoslab.world.api import (
     Outcome,
     Place,
     Status,
-    Task,
     World,
     Write,
 )
@@ -190,24 +189,12 @@ async def queue(lab: Lab, process: str, path: str, request: Request) -> ASGIApp:
         wait_ms = _number(_query(request, "wait_ms"), "wait_ms")
         wait_ms = min(WAIT_MS if wait_ms is None else wait_ms, _WAIT_MS_MAX)
         task = await lab.next_task(process, wait_ms)
-        return Response(status_code=204) if task is None else JSONResponse(_told(task))
+        return Response(status_code=204) if task is None else JSONResponse(task_json(task))
     if path == "outcome":
         _only(request, "POST")
         lab.outcome(process, _outcome(await fields_of(request)))
         return Response(status_code=204)
     raise NotFound(f"there is nothing at queue/{path}; allowed: queue/next, queue/outcome")
-
-
-def _told(task: Task) -> dict[str, Json]:
-    return {
-        "id": task.id,
-        "session": task.session,
-        "tenant": task.tenant,
-        "delivery": task.delivery,
-        "prompt": task.prompt,
-        "data": dict(task.data),
-        "deadline_ms": task.deadline_ms,
-    }
 
 
 def _outcome(body: Fields) -> Outcome:

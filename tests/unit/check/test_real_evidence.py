@@ -263,3 +263,15 @@ def test_an_agent_that_only_calls_its_own_services() -> None:
         "recovery.deterministic",
         "budgets.spend",
     }
+
+
+def test_a_canary_that_stands_in_the_task_alone_shows_no_isolation() -> None:
+    def run(sent: str) -> History:
+        h = History().submit("s1-t1", token="cnry-s1-0000abcd")
+        h.ok(h.ask("audit", "o-1", key="k", args={"order": "o-1", "for": sent}), ref="1")
+        return h.outcome("s1-t1").end()
+
+    kept, used = run("nobody"), run("cnry-s1-0000abcd")
+    assert find("isolation.sessions", kept).verdict == "not-applicable"
+    assert find("isolation.sessions", used).verdict == "valid"
+    assert find("isolation.sessions", kept, recorded=False).verdict == "valid"

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Final
 from chaoslab.backends.common.hub import Process
 from chaoslab.backends.process import done as endings
 from chaoslab.backends.process.children import Child, signal_strays
-from chaoslab.backends.process.holes import fill_all, fill_json, free_port, of_task, task_json
+from chaoslab.backends.process.holes import fill_all, fill_json, free_port, of_task
 from chaoslab.backends.process.http import reachable, request
 from chaoslab.core.errors import AgentBroke
+from chaoslab.serve.api import task_json
 from chaoslab.serve.holes import filled
 from chaoslab.world.api import Outcome, Task, World
 

@@ -45,19 +45,6 @@ def of_task(task: Task, /) -> dict[str, str]:
     }
 
 
-def task_json(task: Task, /) -> dict[str, Json]:
-    """A task as agents in processes of their own get it."""
-    return {
-        "id": task.id,
-        "session": task.session,
-        "tenant": task.tenant,
-        "delivery": task.delivery,
-        "prompt": task.prompt,
-        "data": dict(task.data),
-        "deadline_ms": task.deadline_ms,
-    }
-
-
 def free_port() -> int:
     """A port on loopback that nobody listens on now."""
     with socket.socket() as probe:

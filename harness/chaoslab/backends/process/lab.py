@@ -16,16 +16,15 @@ from chaoslab.backends.common.outcomes import place
 from chaoslab.backends.common.ports import SimModel, SimWorld
 from chaoslab.backends.common.supervisor import Supervisor
 from chaoslab.backends.process.attribution import Attribution
-from chaoslab.backends.process.holes import task_json
 from chaoslab.backends.process.hub import LiveHub
 from chaoslab.backends.process.ledgers import Ledgers
-from chaoslab.contract import Contract, marker_of
+from chaoslab.contract import Contract, ToolContract, marker_of
 from chaoslab.contract.markers import field_of
 from chaoslab.contract.target import Target
 from chaoslab.core.errors import ChaosError
 from chaoslab.core.jsons import Json
 from chaoslab.history import OpType
-from chaoslab.serve.api import Answer, Hint, ToolShape
+from chaoslab.serve.api import Answer, Hint, ToolShape, task_json
 from chaoslab.world.api import Instance, ModelReply, Outcome, Task, World
 from chaoslab.world.errors import ServerError
 from chaoslab.world.request import Caller
@@ -186,10 +185,7 @@ class LiveLab:
         port, _, tool = f.partition(".")
         line = self._contract.tool(tool)
         if marker is None:
-            marker = marker_of(line, args)
-            fields = line.identity_fields
-            if fields and all(field_of(args, path) is None for path in fields):
-                marker = ""  # it does not say which action it is, and none may be made up
+            marker = told_marker(line, args)
         name = marker
 
         async def remote(caller: Caller) -> Answer:
@@ -294,6 +290,20 @@ def words_of(error: BaseException, /) -> str:
     if isinstance(error, ChaosError):
         return str(error)
     return f"the lab itself failed: {type(error).__name__}: {error} ({place(error)})"
+
+
+def told_marker(tool: ToolContract, args: Mapping[str, Json], /) -> str:
+    """The marker of a request; "" where it has none of the identity fields: it does not say which
+    action it is, and none may be made up.
+
+    >>> refund = ToolContract(name="refund", identity_fields=("body.order",))
+    >>> told_marker(refund, {"body": {"order": "o-1"}}), told_marker(refund, {"body": {"n": 2}})
+    ('o-1', '')
+    """
+    fields = tool.identity_fields
+    if fields and all(field_of(args, path) is None for path in fields):
+        return ""
+    return marker_of(tool, args)
 
 
 def _outside(args: Mapping[str, Json]) -> dict[str, Json]:
