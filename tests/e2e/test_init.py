@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import threading
 import tomllib
@@ -32,6 +33,7 @@ AGENT = '''\
 
 import json
 import os
+import re
 import re
 import sys
 import urllib.request
