@@ -42,6 +42,15 @@ REAL_MODULES = {
     "queue",
     "concurrent.futures.thread",
 }
+PAGE_PARTS = sorted(
+    p
+    for p in (PACKAGE / "report" / "page").rglob("*")
+    if p.suffix in (".js", ".css", ".html") and p.is_file()
+)
+MARKUP = re.compile(
+    r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|\|\s*safe\b"
+    r"|setAttribute\(\s*[\"']on|\son[a-z]+=[\"']"
+)
 RANDOM_MODULES = {"random", "secrets"}
 # The seed's streams, the guard that shuts all other doors, the generator of an agent in a process
 # of its own, and the token of an execution, which nobody may guess.
@@ -107,10 +116,21 @@ def test_there_is_something_to_look_at() -> None:
 def test_no_file_is_longer_than_one_can_hold_in_mind() -> None:
     long = {
         str(p.relative_to(ROOT)): n
-        for p in ALL
+        for p in [*ALL, *PAGE_PARTS]
         if (n := len(p.read_text(encoding="utf-8").splitlines())) > FILE_LINES_MAX
     }
-    assert long == {}
+    assert PAGE_PARTS and long == {}
+
+
+def test_the_page_makes_text_nodes_and_never_markup() -> None:
+    """What an agent has put into a history can then be nothing but text."""
+    found = [
+        f"{p.name}: {m.group()}"
+        for p in PAGE_PARTS
+        if p.suffix in (".js", ".html")
+        for m in MARKUP.finditer(p.read_text(encoding="utf-8"))
+    ]
+    assert found == []
 
 
 def test_no_function_is_longer_than_a_screen() -> None:
@@ -204,6 +224,7 @@ def test_the_order_of_a_set_is_never_written_down() -> None:
 
 
 TEXTS = {".py", ".toml", ".md", ".rs", ".json", ".jsonl", ".yml", ".yaml", ".sh", ".txt", ""}
+TEXTS |= {".js", ".mjs", ".css", ".html"}
 
 
 def test_no_file_names_a_machine() -> None:

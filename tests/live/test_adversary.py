@@ -9,7 +9,8 @@ from pathlib import Path
 from tests.live.lab import AGENTS, SILENCE, run, scenario_file, spec_of
 
 from chaoslab.core.resources import resource_path
-from chaoslab.run.model import RunRecord, exit_code, run_json
+from chaoslab.run.gate import exit_code
+from chaoslab.run.model import RunRecord, run_json
 
 TEAM = """
 format = 1

@@ -83,6 +83,17 @@ def because(view: View, violation: Violation, /, *, replay: str = "") -> list[st
     return lines
 
 
+def story(view: View, violation: Violation, /) -> tuple[int, ...]:
+    """The numbers of the entries that `because` tells of, ascending: for whoever draws them.
+
+    >>> view = View([Op(index=0, time_ns=0, type="invoke", f="tools.pay", marker="o-1"),
+    ...              Op(index=1, time_ns=1, type="info", f="tools.pay", marker="o-1", call=0)])
+    >>> story(view, Violation(check="x", code="y", subject="pay o-1", explanation="", witness=(0,)))
+    (0, 1)
+    """
+    return tuple(sorted(_gather(view, violation)[0]))
+
+
 def _columns(rows: list[tuple[str, str, str]]) -> list[str]:
     numbers = max((len(row[0]) for row in rows), default=0)
     times = max((len(row[1]) for row in rows), default=0)

@@ -23,6 +23,7 @@ from chaoslab.check.facts import rows_of
 from chaoslab.check.tokens import masked
 from chaoslab.check.wording import listed, ordinal, short, summary
 from chaoslab.core.jsons import canonical
+from chaoslab.core.visible import visible
 from chaoslab.history import Op
 
 _MS: Final = 1_000_000
@@ -100,12 +101,20 @@ def sentence(op: Op, before: Sequence[Op], /, *, until_ns: int = 0, no_ledger: b
     """An entry in words; `before` are the entries already told, to say "the same key", and
     `until_ns` is when the story ends, to say what has expired by then. With `no_ledger` the
     request itself says what it writes, since no commit will."""
+    return visible(_hidden(op, _whole(op, before, until_ns, no_ledger)))
+
+
+def _whole(op: Op, before: Sequence[Op], until_ns: int, no_ledger: bool) -> str:
     told = _sentence(op, before)
     if no_ledger and op.f == "memory.write" and op.type == "invoke":
         told += _written(op)
     expires_ms = op.get("expires_ms")
     if op.type == "commit" and type(expires_ms) is int and expires_ms * _MS <= until_ns:
         told += f", good until {expires_ms // 1000}.{expires_ms % 1000:03d} s only"
+    return told
+
+
+def _hidden(op: Op, told: str) -> str:
     if masked(told) != told:
         # A value that must not be seen may also stand in a name: an id, a marker, a reference.
         return f"{op.f} {masked(told)}"

@@ -10,97 +10,35 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from chaoslab.backends.live import check_packages
 from chaoslab.check import CHECK_IDS, TITLES
 from chaoslab.check import explain as explained
 from chaoslab.cli.init import doctor_agent
 from chaoslab.cli.probes import probes
-from chaoslab.cli.progress import progress, steps
+from chaoslab.cli.progress import steps
+from chaoslab.cli.report import outputs_or_words
 from chaoslab.core.errors import UsageError
 from chaoslab.core.resources import display_path
+from chaoslab.core.visible import visible
 from chaoslab.history import read
 from chaoslab.report.selftest import show_selftest
-from chaoslab.report.terminal import reasons, show_results
+from chaoslab.report.terminal import reasons
 from chaoslab.run.campaign import run_all
 from chaoslab.run.controls import planted_bugs, planted_specs, right_agents
-from chaoslab.run.model import RunSpec, run_json
+from chaoslab.run.model import run_json
 from chaoslab.run.perform import difference, perform
 from chaoslab.run.rebuild import spec_of
 from chaoslab.run.select import (
-    REFERENCE,
-    check_modules,
-    contract_notes,
     known_scenarios,
     scenario_files,
     specs_for,
 )
 from chaoslab.run.selftest import selftest as judge_checks
 from chaoslab.run.store import Campaign, read_run
-from chaoslab.run.team import has_agent, is_team_file, shares
 from chaoslab.run.workers import Workers
 from chaoslab.scenario import load_scenario
 
 DEMO_AGENT = "fixtures/agents/double_charge.py:make_agent"
 DEMO_SCENARIO = "matrix/timeout-after-commit"
-OWN = "chaoslab.toml"
-
-
-def run(arguments: argparse.Namespace, console: Console) -> int:
-    """`chaoslab run`."""
-    files = scenario_files(arguments.scenarios or ["matrix"])
-    agent = arguments.agent or (OWN if has_agent(Path(OWN)) else REFERENCE)
-    specs = specs_for(
-        files,
-        agent,
-        contract=arguments.contract,
-        seeds=arguments.seed,
-        backend=arguments.backend,
-        repeats=arguments.repeats,
-    )
-    if any(spec.target is not None for spec in specs):
-        check_packages()
-    subjects = tuple(specs)
-    if arguments.planted:
-        specs += planted_specs([s.scenario.id for s in specs])
-    reports: Path = arguments.reports
-    workers = Workers(watchdog_ms=arguments.watchdog * 1000, in_process=arguments.in_process)
-    try:
-        offers = frozenset({"recover"}) if is_team_file(agent) else workers.try_loading(agent)
-        if subjects:
-            workers.try_rules(subjects[0].contract)
-        check_modules(specs)
-        for note in contract_notes(subjects, offers):
-            console.print(Text(f"note: {note}"), soft_wrap=True)
-        jobs = arguments.jobs
-        if jobs > 1 and any(shares(spec.contract) for spec in specs if spec.target is not None):
-            jobs = 1
-            console.print(
-                Text(
-                    "note: one run after the other, since all of them share what the contract "
-                    "resets or does not start"
-                ),
-                soft_wrap=True,
-            )
-        campaign = _campaign(reports, specs) if arguments.resume else Campaign.create(reports)
-        with progress(console, len(specs)) as on_run:
-            results = run_all(specs, campaign, workers, jobs=jobs, on_run=on_run)
-    finally:
-        workers.close()
-    show_results(console, results, str(reports / "latest"))
-    code: int = results["exit_code"]
-    return code
-
-
-def _campaign(reports: Path, specs: list[RunSpec]) -> Campaign:
-    """The newest campaign, if it is one of these runs."""
-    campaign = Campaign.latest(reports)
-    if not any((campaign.folder / spec.id).is_dir() for spec in specs):
-        raise UsageError(
-            "the newest campaign has none of these runs",
-            value=str(campaign.folder),
-            hint="run without --resume, or with the scenarios and the agent of that campaign",
-        )
-    return campaign
 
 
 def selftest(arguments: argparse.Namespace, console: Console) -> int:
@@ -142,7 +80,8 @@ def demo(arguments: argparse.Namespace, console: Console) -> int:
         console.print(Text("\n".join(reasons([entry], folder))))
         return 4
     _show_demo(console, campaign.folder / entry["id"], entry, found[0], folder)
-    return 0
+    console.print()
+    return outputs_or_words(campaign.folder, folder, console, 0)
 
 
 def _show_demo(
@@ -159,7 +98,8 @@ def _show_demo(
     for op in read(folder / "fault.jsonl").ops:
         if op.type == "commit" and op.index in violation["witness"]:
             marker = op.marker
-            say(f"  {op.get('ref'):<22} {op.get('args')['amount_cents']:>6} cents   key {op.key}")
+            key = visible(str(op.key))
+            say(f"  {op.get('ref'):<22} {op.get('args')['amount_cents']:>6} cents   key {key}")
     say()
     say(f"Why {marker} was paid twice:")
     for line in violation["because"]:
@@ -201,7 +141,7 @@ def replay(arguments: argparse.Namespace, console: Console) -> int:
         return _done_again(console, before, entry)
     differs = difference(old, new)
     if differs:
-        console.print(Text(f"NOT the same: {differs}"), soft_wrap=True)
+        console.print(Text(f"NOT the same: {visible(record.mask.text(differs))}"), soft_wrap=True)
         return 5
     console.print(
         Text(

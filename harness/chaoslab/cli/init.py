@@ -24,6 +24,7 @@ from chaoslab.check import CHECK_IDS, TITLES
 from chaoslab.contract.loader import contract_from
 from chaoslab.core.errors import ChaosError, ContractError, LabError, UsageError
 from chaoslab.core.resources import resource_path
+from chaoslab.core.visible import visible
 from chaoslab.history import View
 from chaoslab.run.advice import Advice, advise
 from chaoslab.run.calm import calm_view
@@ -38,10 +39,20 @@ FILE: Final = "chaoslab.toml"
 AGENT: Final = "agent.py"
 SHAPE: Final = "fixtures/agents/minimal"
 SUBMITS: Final = ("run", "queue", "stdin")
+# The file that a code host reads, and the packaged one that it is made from.
+PIPELINES: Final = {
+    "github": (".github/workflows/chaos.yml", "fixtures/ci/github-actions.yml"),
+    "gitlab": (".gitlab-ci.yml", "fixtures/ci/gitlab-ci.yml"),
+}
 
 
 def init(arguments: argparse.Namespace, console: Console) -> int:
     """`chaoslab init`."""
+    pipeline = _pipeline(arguments.ci)
+    if pipeline and not arguments.command_line and not arguments.python:
+        _write(pipeline, force=arguments.force)
+        _say_pipeline(console, pipeline)
+        return 0
     if bool(arguments.command_line) == arguments.python:
         raise UsageError(
             "init needs to know what kind of agent it is",
@@ -49,7 +60,7 @@ def init(arguments: argparse.Namespace, console: Console) -> int:
             hint="chaoslab init --command 'python agent.py'",
         )
     if arguments.python:
-        return _python(arguments, console)
+        return _python(arguments, console, pipeline)
     environment = dict(os.environ)
     services, env = (
         named_services(arguments.service, environment)
@@ -63,8 +74,9 @@ def init(arguments: argparse.Namespace, console: Console) -> int:
         services=services,
         env=env,
     )
-    _write({FILE: draft.text()}, force=arguments.force)
+    _write({FILE: draft.text(), **pipeline}, force=arguments.force)
     _say(console, f"{FILE} is written.")
+    _say_pipeline(console, pipeline)
     for name, at in services.items():
         _say(console, f"  service {name}: {at}")
     if arguments.discover:
@@ -77,6 +89,20 @@ def init(arguments: argparse.Namespace, console: Console) -> int:
     )
     _say(console, f"Next: chaoslab doctor --agent {FILE}, then chaoslab run.")
     return 0
+
+
+def _pipeline(host: str) -> dict[str, str]:
+    """The file for a code host's pipeline, by its name; none without `--ci`."""
+    if not host:
+        return {}
+    name, source = PIPELINES[host]
+    return {name: resource_path(source).read_text(encoding="utf-8")}
+
+
+def _say_pipeline(console: Console, pipeline: Mapping[str, str]) -> None:
+    for name in pipeline:
+        _say(console, f"{name} is written: it runs chaoslab on every change and every night.")
+        _say(console, "  What your agent needs to run is still to be added where the file says so.")
 
 
 def submit_of(text: str, /) -> str:
@@ -100,13 +126,14 @@ def _command(text: str) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _python(arguments: argparse.Namespace, console: Console) -> int:
+def _python(arguments: argparse.Namespace, console: Console, pipeline: Mapping[str, str]) -> int:
     """A Python agent that holds, and its contract."""
     agent = resource_path(f"{SHAPE}.py").read_text(encoding="utf-8")
     contract = resource_path(f"{SHAPE}.toml").read_text(encoding="utf-8")
     contract = contract.replace('name = "minimal"', f"name = {quoted(Path.cwd().name)}")
-    _write({AGENT: agent, FILE: contract}, force=arguments.force)
+    _write({AGENT: agent, FILE: contract, **pipeline}, force=arguments.force)
     _say(console, f"{AGENT} is written: a small agent that holds. {FILE} says what it promises.")
+    _say_pipeline(console, pipeline)
     _say(console, f"Next: chaoslab run timeout-after-commit --agent {AGENT}:make_agent")
     return 0
 
@@ -117,7 +144,8 @@ def _write(texts: Mapping[str, str], *, force: bool) -> None:
     if there and not force:
         raise UsageError(
             f"{' and '.join(there)} is there already, and nothing was written",
-            hint=f"--force writes over it; chaoslab doctor --agent {FILE} says what to add to it",
+            hint="--force writes over it"
+            + (f"; chaoslab doctor --agent {FILE} says what to add to it" if FILE in there else ""),
         )
     for name, text in texts.items():
         if name == FILE:
@@ -125,6 +153,7 @@ def _write(texts: Mapping[str, str], *, force: bool) -> None:
             contract_from(tomllib.loads(text), str(Path.cwd() / name), check_ids=CHECK_IDS)
     for name, text in texts.items():
         try:
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
             Path(name).write_text(text, encoding="utf-8")
         except OSError as error:
             raise UsageError(
@@ -152,9 +181,9 @@ def _say_found(console: Console, draft: Draft) -> None:
         _say(console, "It called no service and no tool.")
     for one in draft.seen:
         what = "only reads" if one.reads else f"[tools.{one.name}]"
-        _say(console, f"  {one.match or one.name}: {one.requests} times, {what}")
+        _say(console, f"  {visible(one.match or one.name)}: {one.requests} times, {what}")
     if draft.offered:
-        _say(console, f"It offered the model: {', '.join(draft.offered)}.")
+        _say(console, f"It offered the model: {visible(', '.join(draft.offered))}.")
     if draft.offered and not draft.asked:
         _say(console, "The model asks for none of it as long as no [[tasks.first.plan]] says so.")
 
@@ -189,7 +218,7 @@ def doctor_agent(arguments: argparse.Namespace, console: Console) -> int:
         problem = str(error)
     _show(console, advise(view, contract, offers))
     if problem:
-        _say(console, f"\nIt could not be run: {problem}")
+        _say(console, f"\nIt could not be run: {visible(problem)}")
     elif failed := _failed(view):
         _say(
             console,
@@ -209,17 +238,17 @@ def _failed(view: View | None) -> int:
 def _show(console: Console, advice: Advice) -> None:
     _say(console, "What the agent offers:")
     for line in advice.offers:
-        _say(console, f"  {line}")
+        _say(console, f"  {visible(line)}")
     _say(console, "\nWhat cannot be judged:")
     for check, why in advice.unjudged:
-        _say(console, f"  {check:<22} {TITLES[check]}: {why}")
+        _say(console, f"  {check:<22} {TITLES[check]}: {visible(why)}")
     if not advice.unjudged:
         _say(console, "  nothing")
     _say(console, "\nWhat to add to the contract:")
     for one in advice.add:
-        _say(console, f"  # {one.why}")
+        _say(console, f"  # {visible(one.why)}")
         for line in one.lines:
-            _say(console, f"  {line}")
+            _say(console, f"  {visible(line)}")
         _say(console, "")
     if not advice.add:
         _say(console, "  nothing that could be known from here")

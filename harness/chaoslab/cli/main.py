@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,9 +17,14 @@ from pathlib import Path
 from rich.console import Console
 
 from chaoslab import __version__
-from chaoslab.cli import commands, record
-from chaoslab.cli.init import init
+from chaoslab.cli import accept, commands, merge, record, report
+from chaoslab.cli.init import PIPELINES, init
+from chaoslab.cli.run import run
 from chaoslab.core.errors import ChaosError
+from chaoslab.core.visible import visible
+from chaoslab.run.known import KNOWN_FILE
+from chaoslab.run.profiles import PROFILES
+from chaoslab.run.shards import DURATIONS_FILE
 
 _PLAIN_WIDTH = 140
 
@@ -67,7 +73,9 @@ def _console() -> Console:
 
 def _complain(text: str) -> None:
     sys.stdout.flush()
-    sys.stderr.write(text + "\n")
+    # The words of an exception may be the agent's; they do not get to begin a line of their own.
+    shown = re.sub(r"\n(?! )", "\n  ", visible(text, lines=True))
+    sys.stderr.write(shown + "\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -107,6 +115,15 @@ def _parser() -> argparse.ArgumentParser:
     record.add_options(
         verbs.add_parser("record", help="let a real provider answer once, and keep what it says")
     )
+    merge.add_options(
+        verbs.add_parser("merge", help="make the shards of a pipeline one campaign, one exit code")
+    )
+    accept.add_options(
+        verbs.add_parser("accept", help="let a bug be known for a while: by whom, why, until when")
+    )
+    report.add_options(
+        verbs.add_parser("report", help="make the page and the other files of a campaign again")
+    )
     doctor = verbs.add_parser(
         "doctor", help="what works on this machine; or what an agent offers, and what to add"
     )
@@ -118,6 +135,9 @@ def _parser() -> argparse.ArgumentParser:
 
 _REPORTS = "where results go (default: reports)"
 _IN_PROCESS = "run here, without workers or watchdog, for a debugger"
+_DURATIONS = f"how long runs took, to divide them by (default: ./{DURATIONS_FILE} if it is there)"
+_KNOWN = f"breaches accepted for a time (default: ./{KNOWN_FILE} if it is there)"
+_WRITE_DURATIONS = f"bring a file such as {DURATIONS_FILE} up to date with these runs"
 
 
 def _run(parser: argparse.ArgumentParser) -> None:
@@ -148,6 +168,24 @@ def _run(parser: argparse.ArgumentParser) -> None:
         "--seed", type=_seed, action="append", default=[], help="may be given several times"
     )
     parser.add_argument("--planted", action="store_true", help="also the planted bugs")
+    parser.add_argument(
+        "--profile",
+        choices=tuple(PROFILES),
+        default="",
+        help="how much: before a merge, every night, before a release",
+    )
+    parser.add_argument(
+        "--max-time",
+        default="",
+        metavar="TIME",
+        help="90s, 10m or 1h; after it no further run is started (default: the profile's)",
+    )
+    parser.add_argument(
+        "--shard", default="", metavar="I/N", help="one of N parts of the runs, such as 2/4"
+    )
+    parser.add_argument("--known", type=Path, metavar="FILE", help=_KNOWN)
+    parser.add_argument("--durations", type=Path, metavar="FILE", help=_DURATIONS)
+    parser.add_argument("--write-durations", type=Path, metavar="FILE", help=_WRITE_DURATIONS)
     parser.add_argument("--jobs", type=_jobs, default=os.cpu_count() or 1, help="runs at once")
     parser.add_argument("--reports", type=Path, default=Path("reports"), help=_REPORTS)
     parser.add_argument("--resume", action="store_true", help="go on with the newest campaign")
@@ -155,7 +193,7 @@ def _run(parser: argparse.ArgumentParser) -> None:
         "--watchdog", type=_jobs, default=20, metavar="SECONDS", help="wall time per execution"
     )
     parser.add_argument("--in-process", action="store_true", help=_IN_PROCESS)
-    parser.set_defaults(command=commands.run)
+    parser.set_defaults(command=run)
 
 
 def _init(parser: argparse.ArgumentParser) -> None:
@@ -174,6 +212,9 @@ def _init(parser: argparse.ArgumentParser) -> None:
         "--discover", action="store_true", help="run it once without faults; write what it calls"
     )
     parser.add_argument("--python", action="store_true", help="write a new agent in Python instead")
+    parser.add_argument(
+        "--ci", choices=tuple(PIPELINES), default="", help="a file for a pipeline, alone or as well"
+    )
     parser.add_argument("--force", action="store_true", help="write over what is there")
     parser.set_defaults(command=init)
 

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from chaoslab.backends.live import check_packages
 from chaoslab.core.errors import UsageError
+from chaoslab.core.visible import visible
 from chaoslab.run.record import record as record_tasks
 from chaoslab.serve.loopback import is_loopback
 
@@ -110,4 +111,4 @@ def _count(text: str) -> int:
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(Text(text), soft_wrap=True)
+    console.print(Text(visible(text)), soft_wrap=True)

@@ -11,6 +11,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, cast
 
+from chaoslab.contract.consequences import CONSEQUENCES
 from chaoslab.contract.model import Contract, Limits, Promise, Resume, ToolContract
 from chaoslab.contract.rules import (
     attributes_from,
@@ -70,6 +71,7 @@ def contract_from(
         budgets=budgets_from(table.table("budgets")),
         capacity=capacity_from(table),
         invariants=invariants_from(table.tables("invariants"), folder),
+        consequences=_consequences(table.table("consequences"), check_ids),
         required=table.strings("required"),
         ruleset=table.text("ruleset", RULESETS[-1], among=RULESETS),
     )
@@ -94,6 +96,20 @@ def limits_from(table: Table, /) -> Limits:
     """A `[limits]` table."""
     found = Limits(**{f.name: table.maybe_integer(f.name) for f in fields(Limits)})
     table.close()
+    return found
+
+
+def _consequences(table: Table, check_ids: Collection[str]) -> dict[str, str]:
+    """The `[consequences]`: a word for each check that the contract names, with quotes around
+    the name of the check or without."""
+    found = {}
+    for name, value in table.raw.items():
+        group = table.table(name) if isinstance(value, Mapping) else table
+        for part in value if isinstance(value, Mapping) else (name,):
+            check = f"{name}.{part}" if group is not table else name
+            found[check] = group.text(part, among=CONSEQUENCES)
+            if check_ids and check not in check_ids and not check.startswith("invariant."):
+                table.complain(check, f"is no check; allowed: {', '.join(check_ids)}")
     return found
 
 
@@ -142,6 +158,7 @@ def tool_from(name: str, table: Table, /, *, also: Collection[str] = ()) -> Tool
         promise=cast(Promise, table.text("promise", "at-least-once", among=PROMISES)),
         long_running=table.boolean("long_running"),
         description=table.text("description"),
+        consequence=table.text("consequence", among=CONSEQUENCES),
     )
     for key in also:
         table.get(key)

@@ -19,6 +19,7 @@ Promise = Literal["exactly-once", "at-most-once", "at-least-once"]
 Resume = Literal["self", "redelivery"]
 Role = Literal["keyed", "unkeyed", "long-running"]
 Scope = Literal["all", "tenant", "session", "task"]
+Consequence = Literal["money", "customer-visible", "internal"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,7 @@ class ToolContract:
     path, in which `{name}` stands for any one part), `mcp crm/refund` or `python refund`. `key_at`
     tells where its key stands: `header:NAME`, `body:PATH` or `meta:NAME`; `conflict` is the HTTP
     status of a key that is in flight or was used otherwise; `effects` is where its effects are.
+    `consequence` is what a breach costs, or empty where nothing was said.
     """
 
     name: str
@@ -48,6 +50,7 @@ class ToolContract:
     conflict: int = 409
     effects: EffectSource | None = None
     description: str = ""
+    consequence: str = ""
 
     @property
     def observed(self) -> bool:
@@ -129,6 +132,7 @@ class Invariant:
     sql: str = ""
     check: str = ""
     says: str = ""
+    consequence: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +192,7 @@ class Contract:
     budgets: Mapping[str, Budget] = field(default_factory=dict)
     capacity: Capacity | None = None
     invariants: tuple[Invariant, ...] = ()
+    consequences: Mapping[str, str] = field(default_factory=dict)  # by check
     target: Target | None = None
     services: Mapping[str, Upstream] = field(default_factory=dict)
     ruleset: str = "2026.1"

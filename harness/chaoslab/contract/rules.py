@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, cast
 
+from chaoslab.contract.consequences import CONSEQUENCES
 from chaoslab.contract.ledger import problem
 from chaoslab.contract.model import (
     Attribute,
@@ -130,6 +131,7 @@ def invariants_from(tables: Sequence[Table], folder: Path, /) -> tuple[Invariant
             sql=table.text("sql"),
             check=check,
             says=table.text("says"),
+            consequence=table.text("consequence", among=CONSEQUENCES),
         )
         if invariant.name and not _NAME.fullmatch(invariant.name):
             table.complain(
@@ -152,6 +154,7 @@ def invariants_from(tables: Sequence[Table], folder: Path, /) -> tuple[Invariant
                     name=invariant.name,
                     check=f"{(folder / path).resolve()}:{name}",
                     says=invariant.says,
+                    consequence=invariant.consequence,
                 )
         table.close()
         found.append(invariant)

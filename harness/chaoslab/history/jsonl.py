@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +34,8 @@ class Writer:
         self._pending = 0
         self._file: BinaryIO | None = None
         if path is not None:
-            self._file = path.open("wb")
+            # A history holds whatever the agent was given, so nobody else may read it.
+            self._file = open(path, "wb", opener=_private)  # noqa: SIM115 - closed by close()
             head: dict[str, Json] = {"format": FORMAT, "kind": "history", **header}
             self._file.write(canonical(head).encode() + b"\n")
             self._file.flush()
@@ -58,6 +60,10 @@ class Writer:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 class Nowhere(Writer):

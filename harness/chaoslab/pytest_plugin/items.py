@@ -108,7 +108,7 @@ class ScenarioItem(pytest.Item):
         except ChaosError as error:
             pytest.fail(f"could not run: {error}", pytrace=False)
         entries, elsewhere = [run.entry for run in ran.runs], settled(self.config).elsewhere
-        self._ending = ending(entries, ran.campaign, elsewhere=elsewhere)
+        self._ending = ending(entries, ran.campaign, elsewhere=elsewhere, known=ran.known)
         if self._ending.how == "error":
             pytest.fail(self._ending.text, pytrace=False)
 

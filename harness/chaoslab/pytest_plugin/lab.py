@@ -19,10 +19,13 @@ from typing import Any
 import pytest
 
 from chaoslab.backends.live import check_packages
+from chaoslab.core.clock import utc_today
 from chaoslab.pytest_plugin.options import Options, seen_from, settled
 from chaoslab.pytest_plugin.summary import run_property
+from chaoslab.report.outputs import write_outputs
 from chaoslab.report.words import verdict_word
 from chaoslab.run.campaign import run_all
+from chaoslab.run.known import NOTHING_KNOWN, Known, load_known
 from chaoslab.run.model import RunRecord, RunSpec
 from chaoslab.run.perform import perform
 from chaoslab.run.select import check_modules, contract_notes, scenario_files, specs_for
@@ -44,10 +47,12 @@ class Done:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ran:
-    """Finished runs of a test, and the folder around them, as one types it."""
+    """Finished runs of a test, the folder around them, as one types it, and the bugs that the team
+    has accepted for a time."""
 
     runs: tuple[Done, ...]
     campaign: str
+    known: Known = NOTHING_KNOWN
 
 
 class Lab:
@@ -58,6 +63,7 @@ class Lab:
         self._reports = self._root / options.reports / process
         self._workers = Workers()
         self._campaign: Campaign | None = None
+        self._known = NOTHING_KNOWN
         self._done: dict[Path, list[RunSpec]] = {}
 
     def specs(
@@ -92,10 +98,12 @@ class Lab:
         ChaosError where it cannot be done."""
         with self._at_root():
             if self._campaign is None:
+                self._known = load_known(None, today=utc_today())
                 self._campaign = Campaign.create(self._reports)
             around = self._free(specs, group)
             runs = tuple(self._one(spec, around, test) for spec in specs)
-        return Ran(runs=runs, campaign=seen_from(self._root, around.folder))
+        campaign = seen_from(self._root, around.folder)
+        return Ran(runs=runs, campaign=campaign, known=self._known)
 
     def _free(self, specs: Sequence[RunSpec], group: str) -> Campaign:
         """A folder in which none of these runs is yet: what a test runs twice is kept twice."""
@@ -129,14 +137,22 @@ class Lab:
             yield
 
     def close(self) -> None:
-        """Ends the workers and writes a `results.json` for each folder of runs."""
+        """Ends the workers and writes the results and the report of each folder of runs."""
         self._workers.close()
         while self._done:
             folder, specs = self._done.popitem()
             # What a test has removed is gone; the rest is finished, so nothing is started here.
             there = [spec for spec in specs if (folder / spec.id / "run.json").is_file()]
             if there:
-                run_all(there, Campaign(folder), self._workers, jobs=1, on_run=lambda *_: None)
+                run_all(
+                    there,
+                    Campaign(folder),
+                    self._workers,
+                    jobs=1,
+                    on_run=lambda *_: None,
+                    known=self._known,
+                )
+                write_outputs(folder, shown=seen_from(self._root, folder))
 
 
 _LAB = pytest.StashKey[Lab]()

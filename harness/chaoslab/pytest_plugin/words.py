@@ -21,7 +21,8 @@ from typing import Any, Literal
 
 from chaoslab.report.terminal import reasons
 from chaoslab.report.words import verdict_word
-from chaoslab.run.model import unproven
+from chaoslab.run.gate import fails, unproven
+from chaoslab.run.known import NOTHING_KNOWN, Known
 
 How = Literal["pass", "fail", "error", "skip"]
 
@@ -37,12 +38,17 @@ class Ending:
 
 
 def ending(
-    entries: Sequence[Mapping[str, Any]], campaign: str, /, *, elsewhere: str = ""
+    entries: Sequence[Mapping[str, Any]],
+    campaign: str,
+    /,
+    *,
+    elsewhere: str = "",
+    known: Known = NOTHING_KNOWN,
 ) -> Ending:
     """The ending of runs, from their entries in `results.json`; `campaign` is the folder around
     them, as seen from the root folder, and `elsewhere` leads there. One bug is told once, in how
-    many runs it ever was."""
-    found = [(entry, *_ending(entry)) for entry in entries]
+    many runs it ever was. A run whose bugs are all known does not fail, and does not pass."""
+    found = [(entry, *_ending(entry, known)) for entry in entries]
     how = min((how for _, how, _ in found), key=_WORST_FIRST.index)
     bad = [(entry, how, words) for entry, how, words in found if how != "pass"]
     told = "\n".join(_line(entry, how, words) for entry, how, words in bad)
@@ -61,14 +67,16 @@ def _line(entry: Mapping[str, Any], how: How, words: str) -> str:
     return f"{line}: {why}" if why else line
 
 
-def _ending(entry: Mapping[str, Any]) -> tuple[How, str]:
+def _ending(entry: Mapping[str, Any], known: Known) -> tuple[How, str]:
     if entry["broke"]:
         return "error", "could not run"
     if entry["caught"] is not None:
         return ("pass", "") if entry["caught"] else ("fail", "the expected bug was not found")
     if entry["verdict"] == "invalid":
-        checks = dict.fromkeys(v["check"] for v in entry["violations"])
-        return "fail", f"broken ({', '.join(checks)})"
+        checks = ", ".join(dict.fromkeys(v["check"] for v in entry["violations"]))
+        if fails(entry, known):
+            return "fail", f"broken ({checks})"
+        return "skip", f"broken, and known ({checks})"
     if entry["differs"]:
         return "fail", "not repeatable"
     required = unproven(entry)

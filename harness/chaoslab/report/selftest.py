@@ -14,6 +14,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.text import Text
 
+from chaoslab.core.visible import visible
 from chaoslab.report.words import short_agent
 
 _SAID_MAX: Final = 3
@@ -71,7 +72,7 @@ def _right(row: Mapping[str, Any], folder: str) -> list[str]:
     word = "held" if row["passed"] else "ACCUSED" if row["accused"] else "UNPROVEN"
     lines = [f"{word:<9} {name} {row['judged']:>6} judged, {row['idle']} idle  ({row['design']})"]
     if row["broke"]:
-        lines.append(f"          COULD NOT RUN {row['broke']}")
+        lines.append(f"          COULD NOT RUN {visible(row['broke'])}")
     elif row["judged"] < row["wanted"]:
         lines.append(
             f"          only {row['judged']} of {row['wanted']} executions proved anything; "
@@ -80,7 +81,7 @@ def _right(row: Mapping[str, Any], folder: str) -> list[str]:
     for alarm in row["alarms"][:_SAID_MAX]:
         lines += [
             f"          {alarm['check']} ({alarm['code']}) in {alarm['scenario']}, seed "
-            f"{alarm['seed']}: {alarm['explanation']}",
+            f"{alarm['seed']}: {visible(alarm['explanation'])}",
             f"          chaoslab replay {folder}/{alarm['run']}",
         ]
     return lines

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from chaoslab.core.visible import visible
+from chaoslab.report.counts import count_lines
 from chaoslab.report.words import headline, short_agent, time_words, verdict_word
 
 _STYLES = {
@@ -95,16 +97,21 @@ def show_results(console: Console, results: Mapping[str, Any], folder: str, /) -
     for text in reasons(runs, folder):
         console.print(Text(text), soft_wrap=True)
         console.print()
-    console.print(Text(headline(runs)), soft_wrap=True)
+    for text in count_lines(results):
+        console.print(Text(text), soft_wrap=True)
+    console.print(Text(headline(runs) or "No runs."), soft_wrap=True)
     if results.get("stopped"):
         console.print(Text(f"STOPPED  {results['stopped']}"), soft_wrap=True)
     elif not results["complete"]:
-        console.print(Text("Not all runs were finished; go on with --resume."))
+        further = "" if results.get("merged") is not None else "; go on with --resume"
+        console.print(Text(f"Not all runs were finished{further}."))
     console.print(Text(f"Written: {folder}/results.json; exit code {results['exit_code']}."))
 
 
 def reasons(runs: Sequence[Mapping[str, Any]], folder: str, /) -> list[str]:
-    """A paragraph for each different thing that did not hold: one bug, one paragraph."""
+    """A paragraph for each different thing that did not hold: one bug, one paragraph. What an
+    agent may have worded is on a line that begins with our own words or is indented, and cannot
+    begin another."""
     out: list[str] = []
     seen: dict[str, int] = {}
     idle: dict[str, list[str]] = {}
@@ -115,7 +122,7 @@ def reasons(runs: Sequence[Mapping[str, Any]], folder: str, /) -> list[str]:
         name = f"{run['scenario']}, seed {run['seed']}, {short_agent(run['agent'])}"
         replay = f"chaoslab replay {folder}/{run['id']}"
         if run["broke"]:
-            broken.setdefault(run["broke"], []).append(name)
+            broken.setdefault(visible(run["broke"]), []).append(name)
         if run["caught"] is False and not run["broke"]:
             out.append(
                 f"MISSED  {name}\n  {run['expected_check']} should have found it and did not."
@@ -123,8 +130,8 @@ def reasons(runs: Sequence[Mapping[str, Any]], folder: str, /) -> list[str]:
         if run["differs"]:
             out.append(
                 f"NOT REPEATABLE  {name}\n  The same choices gave another history: "
-                f"{run['differs']}\n  Something in the agent follows the hash seed, memory "
-                "addresses or state from an earlier execution."
+                f"{visible(run['differs'])}\n  Something in the agent follows the hash seed, "
+                "memory addresses or state from an earlier execution."
             )
         if run["vacuous"]:
             idle.setdefault(run["vacuous"], []).append(f"{run['scenario']} seed {run['seed']}")
@@ -136,7 +143,7 @@ def reasons(runs: Sequence[Mapping[str, Any]], folder: str, /) -> list[str]:
         if run["verdict"] == "unknown" and not run["broke"]:
             for check, found in run["checks"].items():
                 if found["verdict"] == "unknown":
-                    why = f"{check}: {found['reason']}"
+                    why = visible(f"{check}: {found['reason']}")
                     idle.setdefault(why, []).append(f"{run['scenario']} seed {run['seed']}")
     out[:0] = [f"COULD NOT RUN  {'; '.join(names)}\n  {why}" for why, names in broken.items()]
     for why, names in _not_applicable(runs).items():
@@ -157,7 +164,7 @@ def _advice(runs: Sequence[Mapping[str, Any]]) -> list[str]:
         for one in run["key_advice"]:
             tested = sum(c["verdict"] != "untested" for c in one["candidates"])
             if tested > best.get(one["tool"], (0, ""))[0]:
-                best[one["tool"]] = (tested, one["words"])
+                best[one["tool"]] = (tested, visible(one["words"], lines=True))
     return [words for _, words in best.values()]
 
 
@@ -174,6 +181,7 @@ def _violation(violation: Mapping[str, Any], name: str, replay: str) -> str:
     if violation["where"].startswith("repeat"):
         where = f", in {violation['where']}"
     lines = [f"BROKEN  {violation['check']} ({violation['code']}) in {name}{where}"]
-    lines += violation.get("because") or [f"  {violation['explanation']}"]
+    told = violation.get("because") or [f"  {violation['explanation']}"]
+    lines += [visible(line) for line in told]
     lines.append(f"  replay: {replay}")
     return "\n".join(lines)

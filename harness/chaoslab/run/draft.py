@@ -18,6 +18,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from chaoslab.core.errors import UsageError
+from chaoslab.core.visible import visible
 from chaoslab.history import View
 from chaoslab.run.discover import (
     Seen,
@@ -140,7 +141,7 @@ class Draft:
             )
         if not reads:
             return ""
-        told = "".join(f"#   {match}\n" for match in reads)
+        told = "".join(f"#   {visible(match)}\n" for match in reads)
         return f"# These were asked too. They only read, so nothing is promised of them:\n{told}"
 
     def _task(self) -> str:

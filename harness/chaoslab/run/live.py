@@ -22,6 +22,7 @@ from chaoslab.faults.plan import matches
 from chaoslab.history import View, read
 from chaoslab.run.model import RunRecord, RunSpec
 from chaoslab.run.plan import ASKING, calm, counted, execution_of, limits_in_force, vacuity
+from chaoslab.run.usage import usage
 from chaoslab.run.workers import Workers
 from chaoslab.scenario import Scenario
 
@@ -52,7 +53,7 @@ def perform_live(spec: RunSpec, workers: Workers, folder: Path, record: RunRecor
     alone = judge(Evidence(history=view, contract=contract, limits=limits, recorded=True))
     own = workers.judge_own(spec, path)
     record.control_violations = tuple(
-        replace(v, where="control") for f in (*alone.findings, *own) for v in f.violations
+        v for f in record.counting((*alone.findings, *own), where="control") for v in f.violations
     )
     if record.control_violations:
         record.verdict = "invalid"
@@ -115,7 +116,7 @@ def _strike(
         )
         own = workers.judge_own(spec, folder / f"{where}.jsonl", control=folder / "control.jsonl")
         findings.append([_placed(f, where) for f in (*judge(evidence).findings, *own)])
-    record.findings = merged(findings)
+    record.findings = record.counting(merged(findings))
     if record.broke and not record.violations:
         record.findings = ()
         return
@@ -136,6 +137,7 @@ def _conclude(
         default=0,
     )
     record.recovery_ms = recovery_ms(first)
+    record.tools = usage(first)
     # Each execution counts its own strikes: one that was not struck held against nothing.
     pairs = zip(faults, views.values(), strict=True)
     empty = [vacuity(record.spec.scenario, hits, view) for hits, view in pairs]
@@ -171,7 +173,7 @@ def _placed(finding: Finding, where: str) -> Finding:
 
 
 def _explain(record: RunRecord, views: Mapping[str, View]) -> None:
-    for violation in record.violations:
+    for violation in record.told:
         if violation.fingerprint not in record.because and len(record.because) < _CHAINS_MAX:
             chain = because(views[violation.where], violation)
             record.because[violation.fingerprint] = chain

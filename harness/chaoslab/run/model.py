@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from chaoslab import __version__
+from chaoslab.check.masking import Mask
 from chaoslab.check.model import Finding, Violation
+from chaoslab.check.rulesets import counts
 from chaoslab.contract import Contract
+from chaoslab.contract.consequences import consequence_of
 from chaoslab.contract.target import Target
 from chaoslab.core.jsons import Json, digest
+from chaoslab.run.masking import fit_to_read
 from chaoslab.scenario import Scenario, Workload
 
 RunRole = Literal["subject", "negative-control"]
@@ -99,7 +103,10 @@ class RunRecord:
     control_digest: str = ""
     notes: tuple[str, ...] = ()
     output: str = ""
+    tools: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    warned: tuple[Finding, ...] = ()  # by checks that are newer than the contract's ruleset
     because: dict[str, list[str]] = field(default_factory=dict)  # by fingerprint
+    mask: Mask = field(default_factory=Mask)  # for all that is told of it
 
     def took(self, result: Mapping[str, Any], which: str, /) -> bool:
         """Notes what an execution printed and why it broke; whether it can be read."""
@@ -108,6 +115,25 @@ class RunRecord:
         if result["broke"]:
             self.broke = f"{which}: {result['broke']}"
         return not result["broke"]
+
+    def counting(self, findings: Iterable[Finding], /, *, where: str = "") -> tuple[Finding, ...]:
+        """The findings that count under the contract's ruleset; the others only warn. `where` is
+        the history that they are about, if they do not say so themselves."""
+        contract = self.spec.contract
+        kept: list[Finding] = []
+        for finding in findings:
+            told = (replace(v, where=where or v.where) for v in finding.violations)
+            one = replace(finding, violations=tuple(told))
+            if counts(one.check, contract.ruleset, required=contract.required):
+                kept.append(one)
+            else:
+                self.warned = (*self.warned, one)
+        return tuple(kept)
+
+    @property
+    def told(self) -> tuple[Violation, ...]:
+        """All violations, and those that only warn."""
+        return (*self.violations, *(v for f in self.warned for v in f.violations))
 
     @property
     def violations(self) -> tuple[Violation, ...]:
@@ -129,9 +155,9 @@ class RunRecord:
 
 
 def run_json(record: RunRecord, /) -> dict[str, Any]:
-    """One entry of `results.json`."""
+    """One entry of `results.json`, masked."""
     spec = record.spec
-    return {
+    entry = {
         "id": record.id,
         "scenario": spec.scenario.id,
         "title": spec.scenario.title,
@@ -143,10 +169,8 @@ def run_json(record: RunRecord, /) -> dict[str, Any]:
         "deterministic": spec.target is None,
         "seed": spec.seed,
         "verdict": record.verdict,
-        "violations": [
-            violation_json(v) | {"because": record.because.get(v.fingerprint)}
-            for v in record.violations
-        ],
+        "violations": [_told(v, record) for v in record.violations],
+        "warnings": [_told(v, record) for f in record.warned for v in f.violations],
         "checks": {f.check: {"verdict": f.verdict, "reason": f.reason} for f in record.findings},
         "expected_check": spec.expected_check or None,
         "caught": record.caught,
@@ -165,6 +189,19 @@ def run_json(record: RunRecord, /) -> dict[str, Any]:
         "not_applicable": record.not_applicable or None,
         "key_advice": [dict(one) for one in record.advice],
         "required": list(spec.contract.required),
+        "ruleset": spec.contract.ruleset,
+        "scenario_faults": len(spec.scenario.faults),
+        "tools": {name: dict(row) for name, row in record.tools.items()},
+    }
+    told: dict[str, Any] = fit_to_read(entry, record.mask)
+    return told
+
+
+def _told(violation: Violation, record: RunRecord) -> dict[str, Any]:
+    contract = record.spec.contract
+    return violation_json(violation) | {
+        "consequence": consequence_of(contract, violation.check, violation.tool),
+        "because": record.because.get(violation.fingerprint),
     }
 
 
@@ -181,36 +218,3 @@ def violation_json(violation: Violation, /) -> dict[str, Any]:
         "anomaly": violation.anomaly,
         "fingerprint": violation.fingerprint,
     }
-
-
-def exit_code(runs: list[dict[str, Any]], /) -> int:
-    """The exit code of a set of results: 1 > 4 > 5 > 3 > 0.
-
-    A planted bug that is caught is what was wanted; one that is missed is the lab's failure.
-
-    >>> exit_code([])
-    0
-    """
-    subjects = [r for r in runs if r["role"] == "subject"]
-    if any(r["verdict"] == "invalid" and r["caught"] is not True for r in subjects):
-        return 1
-    if any(r["broke"] for r in runs) or any(r["caught"] is False for r in runs):
-        return 4
-    if any(r["differs"] for r in subjects):
-        return 5
-    if any(unproven(r) for r in subjects):
-        return 3
-    if subjects and all(r["not_applicable"] and r["required"] for r in subjects):
-        return 3  # what the contract requires was not even looked at
-    return 0
-
-
-def unproven(run: Mapping[str, Any], /) -> list[str]:
-    """The checks that the contract requires and that this run has not proven. Checks whose
-    subject does not occur in the scenario are no gap of this run."""
-    if not run["required"] or run["not_applicable"]:
-        return []
-    if run["vacuous"]:
-        return list(run["required"])
-    checks = run["checks"]
-    return [n for n in run["required"] if checks.get(n, {}).get("verdict", "unknown") == "unknown"]

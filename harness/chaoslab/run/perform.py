@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,10 @@ from chaoslab.core.clock import monotonic_ms
 from chaoslab.faults import Placed, Site, place
 from chaoslab.history import Stored, View, read
 from chaoslab.run.live import perform_live
+from chaoslab.run.masking import mask_for
 from chaoslab.run.model import RunRecord, RunSpec
 from chaoslab.run.plan import calm, counted, execution_of, limits_in_force, vacuity
+from chaoslab.run.usage import usage
 from chaoslab.run.workers import Workers
 from chaoslab.scenario import Scenario
 
@@ -36,6 +37,7 @@ def perform(spec: RunSpec, workers: Workers, folder: Path, /) -> RunRecord:
         _perform(spec, workers, folder, record)
     finally:
         record.wall_ms = monotonic_ms() - began
+    record.mask = mask_for(spec.contract, folder)
     return record
 
 
@@ -56,7 +58,7 @@ def _perform(spec: RunSpec, workers: Workers, folder: Path, record: RunRecord) -
     alone = judge(Evidence(history=control_view, contract=contract, limits=limits))
     own = workers.judge_own(spec, folder / "control.jsonl")
     record.control_violations = tuple(
-        replace(v, where="control") for f in (*alone.findings, *own) for v in f.violations
+        v for f in record.counting((*alone.findings, *own), where="control") for v in f.violations
     )
     if record.control_violations:
         # What is broken without any fault is not worth striking; its words come first.
@@ -97,7 +99,8 @@ def _perform(spec: RunSpec, workers: Workers, folder: Path, record: RunRecord) -
 
 
 def _conclude(record: RunRecord, findings: tuple[Finding, ...], view: View) -> None:
-    record.findings = findings
+    record.findings = record.counting(findings)
+    record.tools = usage(view)
     record.attempts_max = max(
         (op.attempt for op in view if op.type == "invoke" and op.f.startswith(("tools.", "wasm."))),
         default=0,
@@ -105,7 +108,7 @@ def _conclude(record: RunRecord, findings: tuple[Finding, ...], view: View) -> N
     record.recovery_ms = recovery_ms(view)
     record.vacuous = vacuity(record.spec.scenario, record.faults, view)
     _explain(record, view)
-    verdict = overall(f.verdict for f in findings)
+    verdict = overall(f.verdict for f in record.findings)
     if verdict == "valid" and (record.vacuous or record.differs):
         verdict = "unknown"
     assert verdict != "not-applicable"
@@ -113,7 +116,7 @@ def _conclude(record: RunRecord, findings: tuple[Finding, ...], view: View) -> N
 
 
 def _explain(record: RunRecord, view: View) -> None:
-    for violation in record.violations:
+    for violation in record.told:
         if violation.fingerprint not in record.because and len(record.because) < _CHAINS_MAX:
             record.because[violation.fingerprint] = because(view, violation)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from chaoslab.core.clock import utc_stamp
 from chaoslab.core.errors import FormatError, LabError, UsageError
+from chaoslab.core.visible import visible
 from chaoslab.run.model import RunRecord, run_json
 
 FORMAT = 1
@@ -77,12 +78,13 @@ class Campaign:
             "contract": record.spec.contract_raw,
             "contract_file": record.spec.contract_file or None,
             "run": entry,
-            "notes": list(record.notes),
+            "notes": [visible(record.mask.text(n), lines=True) for n in record.notes],
         }
         try:
             (folder / "scenario.toml").write_text(record.spec.scenario_text)
             if record.output:
-                (folder / "output.txt").write_text(record.output)
+                output = visible(record.mask.text(record.output), lines=True)
+                (folder / "output.txt").write_text(output, encoding="utf-8")
             write_json(folder / "run.json", whole)
         except OSError as error:
             raise _refused(folder, error) from None
@@ -113,6 +115,25 @@ def read_run(path: Path, /) -> dict[str, Any]:
         raise FormatError(f"{path} is damaged: {error!r}", hint="run the scenario again") from None
     found: dict[str, Any] = whole
     return found
+
+
+def read_results(folder: Path, /) -> dict[str, Any]:
+    """The results.json of a campaign. FormatError where it is missing, damaged or foreign."""
+    path = folder / "results.json"
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(results, dict) or not isinstance(results["runs"], list):
+            raise ValueError("it holds no runs")
+        number = results["format"]
+    except OSError as error:
+        raise FormatError(
+            f"{path} cannot be read: {error.strerror}", hint="name the folder of a campaign"
+        ) from None
+    except (ValueError, KeyError) as error:
+        raise FormatError(f"{path} is damaged: {error!r}", hint="run the scenarios again") from None
+    if number != FORMAT:
+        raise FormatError(f"{path} has another major version", value=number, allowed=str(FORMAT))
+    return results
 
 
 def write_json(path: Path, value: Any, /) -> None:

@@ -8,7 +8,7 @@ from tests.unit.check.builder import History
 
 from chaoslab.faults import Fault
 from chaoslab.history import View
-from chaoslab.run.model import exit_code
+from chaoslab.run.gate import exit_code
 from chaoslab.run.plan import vacuity
 from chaoslab.scenario import Scenario
 

@@ -1,0 +1,110 @@
+"""The gate's rules as a pipeline meets them: what is required, and which checks count."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chaoslab.check import rulesets
+from chaoslab.cli import main
+from chaoslab.contract import loader
+from tests.e2e.conftest import ROOT, Run
+
+SCENARIO = "matrix/timeout-after-commit"
+AGENT = "mine.py:make_agent"
+BROKEN = ("effects.delivery", "keys.lineage", "recovery.converges")
+
+
+@pytest.fixture
+def wrong(here: Path) -> Path:
+    """The agent that charges twice, as a team's own, beside a contract."""
+    text = (ROOT / "fixtures/agents/double_charge.py").read_text()
+    (here / "mine.py").write_text(text)
+    return here
+
+
+def contract(folder: Path, extra: str = "") -> None:
+    """A contract that promises one refund an order."""
+    (folder / "chaoslab.toml").write_text(
+        f'format = 1\nname = "mine"\n{extra}\n[tools.refund]\nkeys = true\n'
+        'identity_fields = ["order"]\npromise = "exactly-once"\nconsequence = "money"\n'
+    )
+
+
+def results(folder: Path) -> dict[str, Any]:
+    """The newest results below a folder."""
+    found: dict[str, Any] = json.loads((folder / "reports/latest/results.json").read_text())
+    return found
+
+
+def never_struck(folder: Path) -> str:
+    """A scenario whose fault finds nothing to strike, so that it proves nothing."""
+    text = (ROOT / f"scenarios/{SCENARIO}.toml").read_text()
+    text = text.replace('name   = "timeout-after-commit"', 'name = "never"')
+    text = text.replace("attempt = 1", "attempt = 9")
+    (folder / "never.toml").write_text(text)
+    return "never.toml"
+
+
+def test_what_is_required_and_unproven_fails_and_elsewhere_it_is_printed(
+    chaoslab: Run, here: Path
+) -> None:
+    scenario = never_struck(here)
+    (here / "mine.py").write_text((ROOT / "tests/e2e/agents/plain.py").read_text())
+    contract(here)
+    done = chaoslab("run", scenario, "--agent", AGENT, "--seed", "0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "UNPROVEN" in done.stdout and "1 unproven" in done.stdout
+    contract(here, 'required = ["effects.delivery"]')
+    done = chaoslab("run", scenario, "--agent", AGENT, "--seed", "0")
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "REQUIRED  effects.delivery is unproven in 1 run" in done.stdout
+    [table] = results(here)["promises"]
+    states = {line["id"]: line["state"] for line in table["lines"]}
+    assert states["tools.refund.promise"] == "unproven"
+    assert states["egress.policy"] == "not-promised"
+
+
+def test_checks_newer_than_the_ruleset_warn_until_it_is_raised(
+    wrong: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(loader, "RULESETS", ("2026.1", "2099.1"))
+    monkeypatch.setattr(rulesets, "RULESETS", ("2026.1", "2099.1"))
+    for check in BROKEN:
+        monkeypatch.setitem(rulesets.SINCE, check, "2099.1")
+    monkeypatch.chdir(wrong)
+    command = ["run", SCENARIO, "--agent", AGENT, "--seed", "0", "--in-process"]
+    contract(wrong, 'ruleset = "2026.1"')
+    assert main(command) == 0, capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "WARNING  effects.delivery is broken in 1 run" in said
+    found = results(wrong)
+    assert {bug["check"] for bug in found["bugs"]} == set(BROKEN)
+    assert all(bug["warning"] for bug in found["bugs"])
+    assert found["runs"][0]["verdict"] == "valid"
+    contract(wrong, 'ruleset = "2099.1"')
+    assert main(command) == 1
+    contract(wrong, 'ruleset = "2026.1"\nrequired = ["effects.delivery"]')
+    assert main(command) == 1
+    assert [b["check"] for b in results(wrong)["bugs"] if not b["warning"]] == ["effects.delivery"]
+
+
+def test_an_unknown_ruleset_and_a_wrong_consequence_are_refused(chaoslab: Run, wrong: Path) -> None:
+    contract(wrong, 'ruleset = "2020.1"\n[consequences]\n"isolation.sessions" = "dear"')
+    done = chaoslab("run", SCENARIO, "--agent", AGENT)
+    assert done.returncode == 2
+    assert "ruleset: got '2020.1'" in done.stderr
+    assert "allowed: money, customer-visible, internal" in done.stderr
+
+
+def test_the_dearest_breach_comes_first(chaoslab: Run, wrong: Path) -> None:
+    contract(wrong, '[consequences]\n"keys.lineage" = "internal"')
+    done = chaoslab("run", SCENARIO, "--agent", AGENT, "--seed", "0")
+    assert done.returncode == 1
+    bugs = results(wrong)["bugs"]
+    assert [b["consequence"] for b in bugs] == ["money", "money", "internal"]
+    assert bugs[0]["check"] == "effects.delivery"
+    assert bugs[-1]["check"] == "keys.lineage"
