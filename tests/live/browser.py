@@ -79,7 +79,7 @@ def opened(started: Any, file: Path, /, *, hash: str = "", **context: Any) -> It
     found = Opened(page)
     page.on("console", lambda m: found.said.append(f"{m.type}: {m.text}"))
     page.on("pageerror", lambda error: found.said.append(f"error: {error}"))
-    page.on("dialog", found.dialog)
+    page.on("dialog", lambda dialog: found.dialog(dialog))
     page.on("request", lambda request: found.asked.append(request.url))
     try:
         page.goto(file.as_uri() + hash)

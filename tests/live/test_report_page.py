@@ -51,13 +51,11 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return report_of(tmp_path_factory.mktemp("broken") / "c", AGENT, *SCENARIOS)
 
 
-def in_view(page: Any, selector: str) -> bool:
-    """Whether an element is on the screen now."""
-    found: bool = page.locator(selector).first.evaluate(
-        "e => { const r = e.getBoundingClientRect();"
-        " return r.bottom > 0 && r.top < innerHeight && r.height > 0 }"
-    )
-    return found
+def shown(page: Any, selector: str) -> Any:
+    """What one may expect of the first such element; the page is given some time for it."""
+    from playwright.sync_api import expect
+
+    return expect(page.locator(selector).first)
 
 
 def test_it_opens_quietly_and_says_the_answer_first(started: Any, broken: Path) -> None:
@@ -66,7 +64,7 @@ def test_it_opens_quietly_and_says_the_answer_first(started: Any, broken: Path) 
         assert page.title()
         answer = page.locator("main").inner_text()
         assert "Broken" in answer and "Exit code 1" in answer
-        assert in_view(page, "text=a promise is broken")
+        shown(page, "text=a promise is broken").to_be_in_viewport()
         page.wait_for_selector("#run-list table tbody tr")
         assert held.said == []
         assert held.asked == [broken.as_uri()]
@@ -77,16 +75,14 @@ def test_from_a_failing_cell_to_the_drawing(started: Any, broken: Path) -> None:
         page = held.page
         page.locator("table.matrix a.cell.bad").first.click()
         row = page.locator("#run-list tbody tr")
-        row.first.wait_for()
-        assert row.count() == 1
-        assert "timeout-after-commit" in row.first.inner_text()
+        shown(page, "#run-list tbody").to_contain_text("timeout-after-commit")
+        shown(page, "#run-list tbody").not_to_contain_text("failover-zombie")
         row.first.locator("a, button").first.click()
         page.wait_for_selector("dialog[open] svg .commit")
-        view = page.locator("dialog[open]")
-        assert REPLAY in view.inner_text()
-        assert "effects.delivery" in view.inner_text()
+        shown(page, "dialog[open]").to_contain_text(REPLAY)
+        shown(page, "dialog[open]").to_contain_text("effects.delivery")
         page.keyboard.press("Escape")
-        assert page.locator("dialog[open]").count() == 0
+        shown(page, "#run-view").to_be_hidden()
         assert held.said == []
 
 
@@ -119,7 +115,7 @@ def test_the_replay_command_is_copied(started: Any, broken: Path) -> None:
         page = held.page
         page.locator("article.bug summary").first.click()
         page.locator("article.bug [data-copy$='replay']").first.click()
-        page.wait_for_function("document.querySelector('#said').textContent.includes('Copied')")
+        shown(page, "#said").to_have_text("Copied")
         field = page.locator("#run-list input").first
         field.focus()
         page.keyboard.press("Control+V")
@@ -195,7 +191,7 @@ def test_everything_is_reached_by_keyboard(started: Any, broken: Path) -> None:
 def test_a_link_to_a_bug_and_to_a_run_can_be_shared(started: Any, broken: Path) -> None:
     with opened(started, broken, hash="#bug-0") as held:
         held.page.locator("article.bug .drawing svg .strike").first.wait_for()
-        assert in_view(held.page, "#bug-0")
+        shown(held.page, "#bug-0").to_be_in_viewport()
     with opened(started, broken, hash="#run-0") as held:
         held.page.wait_for_selector("dialog[open] svg .commit")
         held.page.go_back()
