@@ -1,7 +1,7 @@
 # Two commands do everything: `make chaos` (the main job) and `make test`.
 # Both make .venv by themselves; nothing else needs to be installed by hand.
 .DEFAULT_GOAL := help
-.PHONY: help chaos demo selftest test check bench soak mutants wasm clean
+.PHONY: help chaos demo selftest test check bench sample soak mutants wasm clean
 
 VENV := .venv
 BIN  := $(VENV)/bin
@@ -34,6 +34,10 @@ check: $(VENV)/.ready ## types, style, layers
 bench: $(VENV)/.ready ## the numbers of this machine, as ratios
 	@$(BIN)/python tests/bench/bench.py
 	@$(BIN)/python tests/bench/checkers.py
+	@$(BIN)/python -m tests.bench.report
+
+sample: $(VENV)/.ready ## the committed sample of a report, and its pictures where there is a browser
+	@$(BIN)/python -m tests.bench.sample
 
 soak: $(VENV)/.ready ## 200 runs in a row on real processes: is anything left? (ARGS=1000: so many)
 	@$(BIN)/python tests/live/soak.py $(ARGS)

@@ -31,6 +31,9 @@ def digests(python: str, folder: Path, **more: str) -> dict[str, str]:
     if done.returncode != 0:
         sys.exit(f"{command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
     told = json.loads((folder / "reports/latest/results.json").read_text())
+    for name in ("report.html", "junit.xml", "events.ndjson", "comment.md"):
+        if not (folder / "reports/latest" / name).stat().st_size:
+            sys.exit(f"{command} left no {name}")
     return {run["id"]: run["digest"] for run in told["runs"]}
 
 

@@ -206,4 +206,4 @@ def test_resuming_another_campaign_is_refused(chaoslab: Run, here: Path) -> None
 
 def test_a_run_named_twice_is_run_once(chaoslab: Run) -> None:
     done = chaoslab("run", "concurrent-2", "matrix/concurrent-2", "--seed", "0", "--seed", "0")
-    assert done.returncode == 0 and "1 runs, 1 held" in done.stdout
+    assert done.returncode == 0 and "1 run, 1 held" in done.stdout

@@ -3,8 +3,8 @@
 A history is evidence and stays whole, since a run is repeated bit for bit from it. Whatever is
 made from it for people passes through a mask. The contract names the attributes; their values are
 learned from the histories: beside the tokens that a workload plants, and in fields of a task's data
-that are named like the attribute. They are then found wherever they turn up: inside longer text,
-in other case, without their blanks and dashes.
+and of a service's answers that are named like the attribute. They are then found wherever they turn
+up: inside longer text, in other case, without their blanks and dashes (see `folding`).
 
 >>> from chaoslab.contract import Attribute, Contract
 >>> from chaoslab.history import Op, View
@@ -25,6 +25,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from chaoslab.check.credentials import SECRET, names_a_secret, without_credentials
+from chaoslab.check.folding import folded, folded_as_is, has_escapes, spelled
 from chaoslab.check.tokens import attributes_in
 from chaoslab.contract import Contract
 from chaoslab.core.jsons import Json
@@ -36,6 +37,8 @@ _LEAST: Final = 4
 _LONG: Final = 8
 _CUT: Final = 6  # so much of a long value, before or behind a "…", is told to be a part of it
 _CUT_MAX: Final = 200
+_CUT_SPELLED: Final = 2_400  # as long as that may be with escapes
+_CUT_TEXT: Final = 1_000
 _HEAD: Final = _LEAST  # all values are looked up by so many of their first characters
 
 # Names of fields, processes and tools are seen thousands of times; each is looked through once.
@@ -44,12 +47,6 @@ _SEEN_CHARS_MAX: Final = 40
 
 _FEW: Final = 40
 
-_GAPS: Final = re.compile(r"[\W_]+")
-# A character as JSON, a URL or `core.visible` may spell it; else a letter or a digit.
-_SPELLED: Final = re.compile(
-    r"\\(?:u(?P<u>[0-9a-fA-F]{4})|x(?P<x>[0-9a-fA-F]{2})|U[0-9a-fA-F]{8}|[nrtbf])"
-    r"|%(?P<p>[0-9a-fA-F]{2})|[^\W_]"
-)
 # What may stand between the characters of a short value.
 _THIN: Final = frozenset((*" -_,'\u00a0\u00ad\u200b\u200c\u200d\u2060\ufeff", ""))
 _LABEL: Final = re.compile(r"‹[^‹›\n]{1,200}›")
@@ -64,30 +61,6 @@ _EMPTY: Final = frozenset(
         *("changeme", "secret"),
     )
 )
-
-
-def _folded(text: str) -> str:
-    """Its letters and digits alone, in one case."""
-    if "\\" in text or "%" in text:
-        return _spelled(text)[0]
-    return _GAPS.sub("", text).casefold()
-
-
-def _spelled(text: str) -> tuple[str, list[int], list[int]]:
-    """The same with where in the text each character begins and ends."""
-    chars: list[str] = []
-    starts: list[int] = []
-    ends: list[int] = []
-    for found in _SPELLED.finditer(text):
-        code = found["u"] or found["x"] or found["p"]
-        char = chr(int(code, 16)) if code else found.group()
-        if len(char) > 1 or not char.isalnum():
-            continue
-        for folded in char.casefold():
-            chars.append(folded)
-            starts.append(found.start())
-            ends.append(found.end())
-    return "".join(chars), starts, ends
 
 
 class Mask:
@@ -113,17 +86,17 @@ class Mask:
         self._literals: dict[str, str] = {}
         self._heads: dict[str, tuple[int, ...]] = {}  # first characters -> lengths, longest first
         for text, label in (values or {}).items():
-            folded = _folded(text)
-            if len(folded) < _LEAST:
+            forms = {form for form in (folded(text), folded_as_is(text)) if len(form) >= _LEAST}
+            if not forms:
                 self._literals[text] = label
-                continue
-            known = self._values.setdefault(folded, label)
-            if known != label:  # of several people: nobody's
-                self._values[folded] = _ownerless(known)
-        for folded in self._values:
-            there = self._heads.get(folded[:_HEAD], ())
-            if len(folded) not in there:
-                self._heads[folded[:_HEAD]] = tuple(sorted((*there, len(folded)), reverse=True))
+            for form in sorted(forms):
+                known = self._values.setdefault(form, label)
+                if known != label:  # of several people: nobody's
+                    self._values[form] = _ownerless(known)
+        for form in self._values:
+            there = self._heads.get(form[:_HEAD], ())
+            if len(form) not in there:
+                self._heads[form[:_HEAD]] = tuple(sorted((*there, len(form)), reverse=True))
         self._seen: dict[str, str] = {}
         self._edges: tuple[dict[str, str], dict[str, str]] | None = None  # made when first needed
         # A few are looked for by one expression; many of them more quickly one position at a time.
@@ -143,6 +116,9 @@ class Mask:
         masked, new = text, self._once(text)
         while new != masked:
             masked, new = new, self._once(new)
+        if len(text) >= _CUT_TEXT and self._heads:  # it may have been cut without a sign of it
+            behind = self._cut_edge(masked, behind=True, before=False)
+            masked = self._cut_edge(behind, behind=False, before=True)
         if len(text) <= _SEEN_CHARS_MAX and len(self._seen) < _SEEN_MAX:
             self._seen[text] = masked
         return masked
@@ -196,28 +172,30 @@ class Mask:
                 return text.replace(literal, label)
         if not self._heads:
             return text
-        new = self._replaced(text) if self._in(_folded(text)) else text
+        new = self._replaced(text, escapes=False) if self._in(folded_as_is(text)) else text
+        if new == text and has_escapes(text) and self._in(folded(text)):
+            new = self._replaced(text, escapes=True)
         return self._cut(text) if new == text and "…" in text else new
 
-    def _in(self, folded: str) -> bool:
-        if self._scan is not None and self._scan.search(folded) is None:
+    def _in(self, chars: str) -> bool:
+        if self._scan is not None and self._scan.search(chars) is None:
             return False
         heads, values = self._heads, self._values
-        for at in range(len(folded) - _HEAD + 1):
-            head = folded[at : at + _HEAD]
-            if head in heads and any(folded[at : at + size] in values for size in heads[head]):
+        for at in range(len(chars) - _HEAD + 1):
+            head = chars[at : at + _HEAD]
+            if head in heads and any(chars[at : at + size] in values for size in heads[head]):
                 return True
         return False
 
-    def _replaced(self, text: str) -> str:
-        folded, starts, ends = _spelled(text)
+    def _replaced(self, text: str, *, escapes: bool) -> str:
+        chars, starts, ends = spelled(text, escapes=escapes)
         out: list[str] = []
         at = last = 0
-        while at <= len(folded) - _HEAD:
-            for size in self._heads.get(folded[at : at + _HEAD], ()):
-                label = self._values.get(folded[at : at + size])
+        while at <= len(chars) - _HEAD:
+            for size in self._heads.get(chars[at : at + _HEAD], ()):
+                label = self._values.get(chars[at : at + size])
                 end = at + size - 1
-                if label is None or len(folded) <= end:
+                if label is None or len(chars) <= end:
                     continue
                 if size < _LONG and not _stands_alone(text, starts, ends, at, end):
                     continue
@@ -230,6 +208,17 @@ class Mask:
 
     def _cut(self, text: str) -> str:
         """The text without what is left of a long value that was cut to fit on a line."""
+        parts = text.split("…")
+        for n, part in enumerate(parts):
+            parts[n] = self._cut_edge(part, behind=n + 1 < len(parts), before=n > 0)
+            if parts[n] == part and 0 < n < len(parts) - 1 and len(part) <= _CUT_SPELLED:
+                chars = folded(part)
+                if len(chars) >= _CUT and chars in self._all:
+                    parts[n] = next((lb for v, lb in self._values.items() if chars in v), part)
+        return "…".join(parts)
+
+    def _cut_edge(self, part: str, /, *, behind: bool, before: bool) -> str:
+        """A part of a text, cut off before or behind, without half a value there."""
         if self._edges is None:
             self._edges = {}, {}
             for value, label in self._values.items():
@@ -238,20 +227,21 @@ class Mask:
                         known = edges.setdefault(edge, label)
                         edges[edge] = label if known == label else _ownerless(label)
         heads, tails = self._edges
-        parts = text.split("…")
-        for n, part in enumerate(parts):
-            chars, starts, ends = _spelled(part)
-            sizes = range(min(len(chars), _CUT_MAX), _CUT - 1, -1)
-            left = next((s for s in sizes if n + 1 < len(parts) and chars[-s:] in heads), 0)
-            right = next((s for s in sizes if n > 0 and chars[:s] in tails), 0)
-            inner = 0 < n < len(parts) - 1 and _CUT <= len(chars) <= _CUT_MAX
-            if left:
-                parts[n] = part[: starts[-left]] + heads[chars[-left:]] + part[ends[-1] :]
-            elif right:
-                parts[n] = part[: starts[0]] + tails[chars[:right]] + part[ends[right - 1] :]
-            elif inner and chars in self._all:
-                parts[n] = next((lb for v, lb in self._values.items() if chars in v), part)
-        return "…".join(parts)
+        if behind:
+            rest, end = part[:-_CUT_SPELLED], part[-_CUT_SPELLED:]
+            chars, starts, ends = spelled(end)
+            for size in range(min(len(chars), _CUT_MAX), _CUT - 1, -1):
+                edge = chars[-size:]
+                if edge in heads:
+                    return rest + end[: starts[-size]] + heads[edge] + end[ends[-1] :]
+        if before:
+            end, rest = part[:_CUT_SPELLED], part[_CUT_SPELLED:]
+            chars, starts, ends = spelled(end)
+            for size in range(min(len(chars), _CUT_MAX), _CUT - 1, -1):
+                edge = chars[:size]
+                if edge in tails:
+                    return end[: starts[0]] + tails[edge] + end[ends[size - 1] :] + rest
+        return part
 
 
 def _ownerless(label: str) -> str:
@@ -318,7 +308,7 @@ class _Known:
     """The values of a contract's attributes, as they are met in histories."""
 
     def __init__(self, contract: Contract) -> None:
-        self._fields = {_folded(name): name for name in contract.attributes}
+        self._fields = {folded(name): name for name in contract.attributes}
         self._homes = tuple(
             place.removeprefix("memory:")
             for rule in contract.attributes.values()
@@ -328,10 +318,13 @@ class _Known:
         self._found: dict[str, set[tuple[str, str]]] = {}  # value -> (attribute, owner)
 
     def learn(self, op: Op) -> None:
-        """Takes the values out of one entry: a task's, or of a memory item of an attribute."""
+        """Takes the values out of one entry: a task's, a service's answer, or a memory item's."""
         if op.f == "task.submit":
             self._planted(op.get("prompt"), op.session, alone=False, written=False)
             self._walk(op.get("data"), op.session, written=False)
+        elif op.type == "ok" and op.f.startswith("tools."):
+            # A customer whom the agent looked up; but a service may repeat what it was sent.
+            self._walk(op.value, op.session, written=True)
         elif op.f.startswith("memory.") or op.f == "final.memory":
             for id, value in _items(op):
                 if id.startswith(self._homes):
@@ -357,7 +350,7 @@ class _Known:
     def _walk(self, value: Any, owner: str, *, written: bool, name: str = "") -> None:
         if isinstance(value, Mapping):
             for field, item in value.items():
-                inside = self._fields.get(_folded(field), name)
+                inside = self._fields.get(folded(field), name)
                 self._walk(item, owner, written=written, name=inside)
         elif isinstance(value, (list, tuple)):
             for item in value:
@@ -389,12 +382,12 @@ class _Known:
 
     def _note(self, text: str, name: str, owner: str, *, written: bool) -> None:
         text = text.strip()
-        folded = _folded(text)
-        if len(text) < _LEAST or not folded or folded in _EMPTY:
+        form = folded(text)
+        if len(text) < _LEAST or not form or form in _EMPTY:
             return
         # An agent wrote it: a plain word that it calls an iban must not blot out the report's.
-        marked = any(c.isdigit() for c in folded) or "@" in text
-        if written and not (len(folded) >= _LONG and marked):
+        marked = any(c.isdigit() for c in form) or "@" in text
+        if written and not (len(form) >= _LONG and marked):
             return
         owner = owner if _OWNER.fullmatch(owner) else ""
         self._found.setdefault(text, set()).add((name, owner))

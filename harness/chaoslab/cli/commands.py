@@ -59,9 +59,9 @@ def selftest(arguments: argparse.Namespace, console: Console) -> int:
             )
     finally:
         workers.close()
-    show_selftest(console, results, str(reports / "latest"))
-    code: int = results["exit_code"]
-    return code
+    shown = str(reports / "latest")
+    show_selftest(console, results, shown)
+    return outputs_or_words(campaign.folder, shown, console, results["exit_code"])
 
 
 def demo(arguments: argparse.Namespace, console: Console) -> int:

@@ -31,7 +31,7 @@ from chaoslab.run.calm import calm_view
 from chaoslab.run.discover import quoted
 from chaoslab.run.draft import Draft, named_services, proposed
 from chaoslab.run.select import find_contract
-from chaoslab.run.team import is_team_file, load_team
+from chaoslab.run.team import has_agent, is_team_file, load_team
 from chaoslab.run.workers import Workers
 from chaoslab.scenario import find_workload
 
@@ -99,10 +99,25 @@ def _pipeline(host: str) -> dict[str, str]:
     return {name: resource_path(source).read_text(encoding="utf-8")}
 
 
-def _say_pipeline(console: Console, pipeline: Mapping[str, str]) -> None:
+def _say_pipeline(console: Console, pipeline: Mapping[str, str], *, adapter: str = "") -> None:
     for name in pipeline:
         _say(console, f"{name} is written: it runs chaoslab on every change and every night.")
         _say(console, "  What your agent needs to run is still to be added where the file says so.")
+        if adapter:
+            _say(console, f"  It tests {adapter}.")
+        elif not _names_agent():
+            _say(
+                console,
+                f"  {FILE} has no [agent] yet: add it, or name your adapter as AGENT in {name}.",
+            )
+
+
+def _names_agent() -> bool:
+    """Whether the file here names the team's own agent."""
+    try:
+        return has_agent(Path(FILE))
+    except ContractError:  # a damaged file is told by the first run; the pipeline is written
+        return False
 
 
 def submit_of(text: str, /) -> str:
@@ -131,9 +146,14 @@ def _python(arguments: argparse.Namespace, console: Console, pipeline: Mapping[s
     agent = resource_path(f"{SHAPE}.py").read_text(encoding="utf-8")
     contract = resource_path(f"{SHAPE}.toml").read_text(encoding="utf-8")
     contract = contract.replace('name = "minimal"', f"name = {quoted(Path.cwd().name)}")
+    adapter = f"{AGENT}:make_agent"
+    pipeline = {
+        name: text.replace(f"AGENT: {FILE} ", f"AGENT: {adapter} ")
+        for name, text in pipeline.items()
+    }
     _write({AGENT: agent, FILE: contract, **pipeline}, force=arguments.force)
     _say(console, f"{AGENT} is written: a small agent that holds. {FILE} says what it promises.")
-    _say_pipeline(console, pipeline)
+    _say_pipeline(console, pipeline, adapter=adapter)
     _say(console, f"Next: chaoslab run timeout-after-commit --agent {AGENT}:make_agent")
     return 0
 

@@ -11,6 +11,7 @@ import argparse
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -48,6 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         _silence_stdout()
         _complain(f"chaoslab: the output cannot be written: {error.strerror}")
+        return 4
+    except Exception:  # Python would end with 1, which says that a promise is broken
+        _complain(f"{traceback.format_exc()}chaoslab: the lab itself broke, which is its mistake")
         return 4
 
 

@@ -14,7 +14,7 @@ from chaoslab.report.terminal import show_results
 from chaoslab.run.known import KNOWN_FILE, load_known
 from chaoslab.run.merge import joined, merged
 from chaoslab.run.profiles import cut_words
-from chaoslab.run.shards import DURATIONS_FILE, check_durations, write_durations
+from chaoslab.run.shards import DURATIONS_FILE, check_durations
 from chaoslab.run.store import Campaign
 
 
@@ -71,6 +71,6 @@ def merge(arguments: argparse.Namespace, console: Console) -> int:
         say(f"MISSING  {gap}")
     if results["cut"]:
         say(cut_words(results["cut"]))
-    if arguments.write_durations is not None:
-        write_durations(results, arguments.write_durations)
-    return outputs_or_words(campaign.folder, shown, console, results["exit_code"])
+    code: int = results["exit_code"]
+    durations: Path | None = arguments.write_durations
+    return outputs_or_words(campaign.folder, shown, console, code, durations=durations)

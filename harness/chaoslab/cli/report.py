@@ -12,6 +12,8 @@ from rich.text import Text
 from chaoslab.core.errors import LabError, UsageError
 from chaoslab.report.compare import compare
 from chaoslab.report.outputs import write_outputs
+from chaoslab.run.incoming import read_whole
+from chaoslab.run.shards import write_durations
 from chaoslab.run.store import read_results
 
 
@@ -40,7 +42,7 @@ def report(arguments: argparse.Namespace, console: Console) -> int:
     """Writes the files and says what changed. 0 where they could be written: what the campaign
     came to stands in them, and was the exit code of the run."""
     folder: Path = arguments.campaign
-    results = read_results(folder)
+    results = read_whole(folder)
     old: dict[str, Any] | None = None
     if arguments.against is not None:
         if arguments.against.resolve() == folder.resolve():
@@ -73,13 +75,19 @@ def _make(folder: Path) -> None:
         raise LabError(f"{folder} cannot be made: {error.strerror}") from None
 
 
-def outputs_or_words(folder: Path, shown: str, console: Console, code: int) -> int:
-    """The exit code of a command that ends by writing a campaign's files. Where they cannot be
-    written the lab has failed, but a broken promise stays what it is."""
+def outputs_or_words(
+    folder: Path, shown: str, console: Console, code: int, /, *, durations: Path | None = None
+) -> int:
+    """The exit code of a command that ends by writing a campaign's files, and a file of durations
+    where one is named. Where one of them cannot be written the lab has failed, but a broken
+    promise stays what it is."""
     try:
-        files = write_outputs(folder, shown=shown)
+        # These files outlive `latest`, so their commands name the campaign itself.
+        files = write_outputs(folder, shown=str(Path(shown).with_name(folder.name)))
+        console.print(Text(f"Report:  {shown}/{files[0].name}"), soft_wrap=True)
+        if durations is not None:
+            write_durations(read_results(folder), durations)
     except LabError as error:
         console.print(Text(f"chaoslab: {error}"), soft_wrap=True)
         return code if code == 1 else error.exit_code
-    console.print(Text(f"Report:  {shown}/{files[0].name}"), soft_wrap=True)
     return code

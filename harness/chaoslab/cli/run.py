@@ -14,6 +14,7 @@ from chaoslab.cli.progress import progress
 from chaoslab.cli.report import outputs_or_words
 from chaoslab.core.clock import monotonic_ms, utc_today
 from chaoslab.core.errors import UsageError
+from chaoslab.report.outputs import FILES
 from chaoslab.report.terminal import show_results
 from chaoslab.run.campaign import run_all
 from chaoslab.run.controls import planted_specs
@@ -43,7 +44,6 @@ from chaoslab.run.shards import (
     part,
     plan_of,
     shard_json,
-    write_durations,
 )
 from chaoslab.run.store import Campaign
 from chaoslab.run.team import has_agent, is_team_file, shares
@@ -102,10 +102,9 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     show_results(console, results, str(reports / "latest"))
     if results["cut"]:
         say(cut_words(results["cut"], limit=time_text(max_ms)))
-    if arguments.write_durations is not None:
-        write_durations(results, arguments.write_durations)
-    shown = str(reports / "latest")
-    return outputs_or_words(campaign.folder, shown, console, results["exit_code"])
+    shown, durations = str(reports / "latest"), arguments.write_durations
+    code: int = results["exit_code"]
+    return outputs_or_words(campaign.folder, shown, console, code, durations=durations)
 
 
 def _asked(
@@ -151,7 +150,8 @@ def _part(
 
 
 def _campaign(reports: Path, specs: list[RunSpec]) -> Campaign:
-    """The newest campaign, if it is one of these runs."""
+    """The newest campaign, if it is one of these runs. What was written about it is taken away
+    until it is made anew: were this command killed, it would speak for runs that are not done."""
     campaign = Campaign.latest(reports)
     if specs and not any((campaign.folder / spec.id).is_dir() for spec in specs):
         raise UsageError(
@@ -159,4 +159,6 @@ def _campaign(reports: Path, specs: list[RunSpec]) -> Campaign:
             value=str(campaign.folder),
             hint="run without --resume, or with the scenarios and the agent of that campaign",
         )
+    for name in ("results.json", *FILES):
+        (campaign.folder / name).unlink(missing_ok=True)
     return campaign

@@ -18,6 +18,7 @@ next step. Keeping the four apart as arguments means that none of them is forgot
 
 from __future__ import annotations
 
+import errno
 from typing import Final
 
 _SHOWN_MAX: Final = 200
@@ -77,6 +78,19 @@ class LabError(ChaosError):
 
 class AgentBroke(LabError):
     """The agent's code did what the backend cannot allow (threads, wall clock, rubbish)."""
+
+
+def mend_disk(error: OSError, /) -> str:
+    """What to do about a file that cannot be written.
+
+    >>> mend_disk(PermissionError(errno.EACCES, "Permission denied"))
+    'name a folder that you may write to'
+    """
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "free some space"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "name a folder that you may write to"
+    return "name another folder"
 
 
 def shown(value: object, /) -> str:

@@ -11,6 +11,7 @@ the runs that were done, and which promises nobody has seen kept.
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,11 +25,11 @@ from chaoslab.report.reading import (
     Row,
     bugs_in,
     counted,
-    cut_checks,
     ending,
     gaps,
     rows,
     states,
+    unseen_checks,
 )
 from chaoslab.report.words import short_agent
 
@@ -250,9 +251,10 @@ def _sections(
 
 def _notes(results: Row, change: Comparison | None) -> _Section:
     told = gaps(results)
-    checks = cut_checks(results)
+    checks = unseen_checks(results)
     if checks:
-        told.append(f"Required, and proven by no run, since runs were cut: {', '.join(checks)}")
+        late = ", and runs were cut" if rows(results, "cut") else ""
+        told.append(f"Required, and looked at by no run{late}: {', '.join(checks)}")
     told += list(change.notes) if change else []
     if change and not change.comparable:
         told.append("The older campaign cannot be compared with this one.")
@@ -297,7 +299,7 @@ def _detail(bug: Row, n: str, folder: str) -> str:
             "",
             block(lines),
             "",
-            block([f"chaoslab replay {place}"], most=600),
+            block([f"chaoslab replay {shlex.quote(place)}"], most=600),
             "",
             "</details>",
         ]

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from chaoslab.core.visible import visible
 from chaoslab.report.reading import Row, bugs_in, counted, rows
+from chaoslab.run.known import looked_at
 
 FORMAT: Final = 1
 _LISTED_MAX: Final = 10
@@ -133,6 +134,7 @@ def compare(old: Row, new: Row, /) -> Comparison:
         )
         return Comparison(comparable=False, notes=(why,))
     before, after = _bugs(old), _bugs(new)
+    after = _bugs_expected(new, before) | after
     runs = {run["id"]: run for run in rows(new, "runs")}
     gone = {mark: bugs for mark, bugs in before.items() if mark not in after}
     unseen = {mark: _unseen(bugs, runs) for mark, bugs in gone.items()}
@@ -147,7 +149,9 @@ def compare(old: Row, new: Row, /) -> Comparison:
             if mark not in before
         ),
         ongoing=tuple(
-            _change(before[mark], bugs) for mark, bugs in after.items() if mark in before
+            _change(before[mark], bugs, _excused(bugs))
+            for mark, bugs in after.items()
+            if mark in before
         ),
         resolved=tuple(
             _change(bugs, (), _seen_again(bugs, runs))
@@ -214,6 +218,19 @@ def _bugs(results: Row) -> dict[Mark, list[Row]]:
     return found
 
 
+def _bugs_expected(results: Row, before: Mapping[Mark, Sequence[Row]]) -> dict[Mark, list[Row]]:
+    """What counted before and is expected now: a scenario that says so resolves no bug."""
+    found: dict[Mark, list[Row]] = {}
+    for bug in bugs_in(results):
+        if bug["state"] == "expected" and not bug.get("warning") and _mark(bug) in before:
+            found.setdefault(_mark(bug), []).append(bug)
+    return found
+
+
+def _excused(bugs: Sequence[Row]) -> str:
+    return "the scenario expects it now" if bugs[0]["state"] == "expected" else ""
+
+
 def _runs_of(bugs: Sequence[Row]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(run for bug in bugs for run in bug["runs"]))
 
@@ -235,8 +252,8 @@ def _change(old: Sequence[Row], new: Sequence[Row], why: str = "") -> BugChange:
 
 def _unseen(bugs: Sequence[Row], runs: Mapping[str, Row]) -> str:
     """Which of the runs that showed a bug say nothing about it now; empty if all were looked at."""
-    showed, check = _runs_of(bugs), bugs[0]["check"]
-    why = [(run, _idle(runs.get(run), check)) for run in showed]
+    showed = _runs_of(bugs)
+    why = [(run, _idle(runs.get(run), bugs[0])) for run in showed]
     open_ = [(run, words) for run, words in why if words]
     if not open_:
         return ""
@@ -244,17 +261,20 @@ def _unseen(bugs: Sequence[Row], runs: Mapping[str, Row]) -> str:
     return f"{len(open_)} of {len(showed)} runs that showed it say nothing now; {run}: {words}"
 
 
-def _idle(run: Row | None, check: str) -> str:
-    """Why a run cannot say that a bug of this check is gone."""
+def _idle(run: Row | None, bug: Row) -> str:
+    """Why a run cannot say that a bug is gone."""
     if run is None:
         return "not run"
+    if run["contract"] != bug["contract"]:
+        return f"it was done under another contract, {run['contract']}"
     for name in ("broke", "differs", "vacuous", "not_applicable"):
         if run[name]:
             return str(run[name])
     if not run["faults_ran"]:
         return "broken without any fault, so the faults were not tried"
-    verdict = run["checks"].get(check, {}).get("verdict", "unknown")
-    return "" if verdict in ("valid", "invalid") else f"{check} proved nothing there"
+    if looked_at(run, bug["check"], bug["tool"]):
+        return ""
+    return f"{bug['check']} proved nothing there" + (f" of {bug['tool']}" if bug["tool"] else "")
 
 
 def _seen_again(bugs: Sequence[Row], runs: Mapping[str, Row]) -> str:

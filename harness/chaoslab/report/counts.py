@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from chaoslab.core.visible import visible
-from chaoslab.run.gate import unobserved, unproven
+from chaoslab.report.reading import unseen_checks
+from chaoslab.run.gate import unproven
 
 _STATES: Final = ("proven", "broken", "unproven", "not-promised")
 
@@ -22,7 +23,8 @@ def count_lines(results: Mapping[str, Any], /) -> list[str]:
     return [
         *known_lines(results["known"]),
         *warning_lines(results["bugs"]),
-        *required_lines(results["runs"], results["cut"]),
+        *required_lines(results),
+        *idle_lines(results["runs"]),
         *promise_lines(results["promises"]),
     ]
 
@@ -59,23 +61,32 @@ def warning_lines(bugs: Iterable[Mapping[str, Any]], /) -> list[str]:
     ]
 
 
-def required_lines(
-    runs: Sequence[Mapping[str, Any]], cut: Sequence[Mapping[str, Any]] = (), /
-) -> list[str]:
+def required_lines(results: Mapping[str, Any], /) -> list[str]:
     """The checks that the contract requires and that were not proven."""
-    gaps: dict[str, int] = {}
-    subjects = [run for run in runs if run["role"] == "subject"]
-    for run in subjects:
-        for check in unproven(run):
-            gaps[check] = gaps.get(check, 0) + 1
-    lines = [
-        f"REQUIRED  {check} is unproven in {count} run{'s' * (count != 1)}"
-        for check, count in gaps.items()
-    ]
-    if cut:
-        names = [name for name in unobserved(subjects) if name not in gaps]
-        lines += [f"REQUIRED  {check}: its runs were cut, none proved it" for check in names]
-    return lines
+    gaps: dict[str, list[bool]] = {}  # for each run, whether it came to its faults
+    for run in results["runs"]:
+        for check in unproven(run) if run["role"] == "subject" else ():
+            gaps.setdefault(check, []).append(bool(run["faults_ran"] or run["broke"]))
+    lines = [_required(check, came) for check, came in gaps.items()]
+    late = ", and runs were cut" if results["cut"] else ""
+    names = [name for name in unseen_checks(results) if name not in gaps]
+    return lines + [f"REQUIRED  {check}: no run looked at it{late}" for check in names]
+
+
+def _required(check: str, came: Sequence[bool]) -> str:
+    line = f"REQUIRED  {check} is unproven in {len(came)} run{'s' * (len(came) != 1)}"
+    early = came.count(False)
+    return line + (f", {early} of them broken before any fault" if early else "")
+
+
+def idle_lines(runs: Sequence[Mapping[str, Any]], /) -> list[str]:
+    """Runs that never came to their faults: whatever these would have shown, nobody has seen."""
+    own = [run for run in runs if run["role"] == "subject" and run["verdict"] == "invalid"]
+    count = sum(not run["faults_ran"] for run in own)
+    if not count:
+        return []
+    which = "1 run is" if count == 1 else f"{count} runs are"
+    return [f"NOT STRUCK  {which} broken without any fault, so no fault was tried there"]
 
 
 def promise_lines(promises: Iterable[Mapping[str, Any]], /) -> list[str]:

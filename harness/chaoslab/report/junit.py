@@ -14,6 +14,7 @@ is skipped with its reason, never passed.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from xml.etree import ElementTree as Xml
@@ -25,13 +26,13 @@ from chaoslab.report.reading import (
     Key,
     Row,
     bugs_in,
-    cut_checks,
     ending,
     gaps,
     known_words,
     rows,
     state_in,
     states,
+    unseen_checks,
 )
 from chaoslab.report.words import short_agent
 
@@ -77,7 +78,8 @@ def _suite(suites: dict[str, Xml.Element], family: str, results: Row) -> Xml.Ele
         suites[family] = Xml.Element("testsuite", {"name": xml_text(visible(family))})
         if results.get("started"):
             # The common schema of these files has a time without a zone.
-            suites[family].set("timestamp", str(results["started"]).removesuffix("Z"))
+            started = str(results["started"]).removesuffix("Z")
+            suites[family].set("timestamp", xml_text(visible(started)))
     return suites[family]
 
 
@@ -110,7 +112,8 @@ def _judge(
     accepted: Mapping[tuple[str, str], Row],
     folder: str,
 ) -> None:
-    replay = f"chaoslab replay {folder}/{run['id']}"
+    place = f"{folder}/{run['id']}"
+    replay = f"chaoslab replay {shlex.quote(place)}"
     match end.kind:
         case "held":
             pass
@@ -160,11 +163,10 @@ def _gate(suites: dict[str, Xml.Element], results: Row, ends: Sequence[Ending]) 
         return
     case = _case(_suite(suites, _GATE, results), _GATE, "everything that was asked for")
     case.set("time", "0.000")
-    checks = cut_checks(results)
+    checks = unseen_checks(results)
     if checks:
-        missing.append(
-            f"The contract requires {', '.join(checks)}; no run proved it, and runs were cut."
-        )
+        late = ", and runs were cut" if rows(results, "cut") else ""
+        missing.append(f"The contract requires {', '.join(checks)}; no run looked at it{late}.")
     missing = missing or ["What the contract requires was not looked at by any run."]
     tag = "error" if results.get("exit_code", 0) else "skipped"
     _said(case, tag, " ".join(missing), kind="not observed" if tag == "error" else "")

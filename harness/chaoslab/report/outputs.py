@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from chaoslab.core.errors import LabError
+from chaoslab.core.errors import LabError, mend_disk
 from chaoslab.report.comment import comment
 from chaoslab.report.compare import compare
 from chaoslab.report.events import lines
@@ -66,5 +66,5 @@ def _write(path: Path, text: str) -> None:
         aside.unlink(missing_ok=True)
         raise LabError(
             f"{path} cannot be written: {error.strerror}",
-            hint="free some space and make it again with chaoslab report",
+            hint=f"{mend_disk(error)}, and make it again with chaoslab report",
         ) from None

@@ -88,18 +88,19 @@ def state_in(violation: Row, run: Row, known: Mapping[Key, str], /) -> str:
 
 def ending(run: Row, known: Mapping[Key, str], /) -> Ending:
     """How a run ended: the gravest that is true of it, as the exit code has it."""
+    own = run.get("role", "subject") == "subject"
+    found = [state_in(v, run, known) for v in run["violations"]]
+    invalid = run["verdict"] == "invalid" and not run["caught"]
+    if own and invalid and (not found or any(state != "known" for state in found)):
+        return Ending(kind="broken", why=_broken_words(run))
     if run["broke"]:
         return Ending(kind="could not run", why=run["broke"])
     if run["caught"] is False:
         why = f"{run['expected_check']} should have found what is broken here, and did not"
         return Ending(kind="missed", why=why)
     on_purpose = f"{run['expected_check']} found what is broken here on purpose"
-    if run["caught"] and run.get("role") == "negative-control":
+    if run["caught"] and not own:
         return Ending(kind="caught", why=on_purpose)
-    found = [state_in(v, run, known) for v in run["violations"]]
-    invalid = run["verdict"] == "invalid" and not run["caught"]
-    if invalid and (not found or any(state != "known" for state in found)):
-        return Ending(kind="broken", why=_broken_words(run))
     if run["differs"]:
         why = f"the same choices gave another history: {run['differs']}"
         return Ending(kind="not repeatable", why=why)
@@ -159,10 +160,12 @@ def gaps(results: Row, /) -> list[str]:
     return found
 
 
-def cut_checks(results: Row, /) -> list[str]:
-    """The required checks that no run proved, where runs were left out for time."""
-    subjects = [run for run in rows(results, "runs") if run["role"] == "subject"]
-    return unobserved(subjects) if rows(results, "cut") else []
+def unseen_checks(results: Row, /) -> list[str]:
+    """The required checks that no run looked at. Of a shard alone only where runs were left out
+    for time: what its runs do not show those of another shard may."""
+    if results.get("shard") and not rows(results, "cut"):
+        return []
+    return unobserved(rows(results, "runs"))
 
 
 def known_words(entry: Row, /) -> str:

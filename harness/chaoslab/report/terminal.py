@@ -94,7 +94,7 @@ def show_results(console: Console, results: Mapping[str, Any], folder: str, /) -
     runs = results["runs"]
     if runs:
         console.print(table_of(runs))
-    for text in reasons(runs, folder):
+    for text in reasons(runs, folder, bugs=results["bugs"]):
         console.print(Text(text), soft_wrap=True)
         console.print()
     for text in count_lines(results):
@@ -108,53 +108,84 @@ def show_results(console: Console, results: Mapping[str, Any], folder: str, /) -
     console.print(Text(f"Written: {folder}/results.json; exit code {results['exit_code']}."))
 
 
-def reasons(runs: Sequence[Mapping[str, Any]], folder: str, /) -> list[str]:
-    """A paragraph for each different thing that did not hold: one bug, one paragraph. What an
-    agent may have worded is on a line that begins with our own words or is indented, and cannot
-    begin another."""
-    out: list[str] = []
-    seen: dict[str, int] = {}
-    idle: dict[str, list[str]] = {}
-    broken: dict[str, list[str]] = {}
+def reasons(
+    runs: Sequence[Mapping[str, Any]],
+    folder: str,
+    /,
+    *,
+    bugs: Sequence[Mapping[str, Any]] = (),
+) -> list[str]:
+    """A paragraph for each different thing that did not hold: one bug, one paragraph, in the order
+    of `bugs` of the results, where they are given: the dearest first. What an agent may have worded
+    is on a line that begins with our own words or is indented, and cannot begin another."""
+    runs = [r for r in runs if r["role"] == "subject" or not r["caught"]]
+    out = _could_not_run(runs)
     for run in runs:
-        if run["role"] == "negative-control" and run["caught"]:
-            continue
-        name = f"{run['scenario']}, seed {run['seed']}, {short_agent(run['agent'])}"
-        replay = f"chaoslab replay {folder}/{run['id']}"
-        if run["broke"]:
-            broken.setdefault(visible(run["broke"]), []).append(name)
         if run["caught"] is False and not run["broke"]:
             out.append(
-                f"MISSED  {name}\n  {run['expected_check']} should have found it and did not."
+                f"MISSED  {_name(run)}\n  {run['expected_check']} should have found it and did not."
             )
         if run["differs"]:
             out.append(
-                f"NOT REPEATABLE  {name}\n  The same choices gave another history: "
+                f"NOT REPEATABLE  {_name(run)}\n  The same choices gave another history: "
                 f"{visible(run['differs'])}\n  Something in the agent follows the hash seed, "
                 "memory addresses or state from an earlier execution."
             )
-        if run["vacuous"]:
-            idle.setdefault(run["vacuous"], []).append(f"{run['scenario']} seed {run['seed']}")
+    told, repeated = _breaches(runs, folder, bugs)
+    out += told
+    for why, names in _not_applicable(runs).items():
+        out.append(f"NOT APPLICABLE  {', '.join(names)}\n  {why}")
+    for why, names in _idle(runs).items():
+        out.append(f"UNPROVEN  {', '.join(names)}\n  {why}")
+    out += [f"KEYS  {words}" for words in _advice(runs)]
+    if repeated:
+        out.append(f"The same bugs were seen {repeated} more time(s); results.json has them all.")
+    return out
+
+
+def _name(run: Mapping[str, Any]) -> str:
+    return f"{run['scenario']}, seed {run['seed']}, {short_agent(run['agent'])}"
+
+
+def _could_not_run(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    broken: dict[str, list[str]] = {}
+    for run in runs:
+        if run["broke"]:
+            broken.setdefault(visible(run["broke"]), []).append(_name(run))
+    return [f"COULD NOT RUN  {'; '.join(names)}\n  {why}" for why, names in broken.items()]
+
+
+def _breaches(
+    runs: Sequence[Mapping[str, Any]], folder: str, bugs: Sequence[Mapping[str, Any]]
+) -> tuple[list[str], int]:
+    """Each breach once, and how often one was seen again."""
+    known = {(b["agent"], b["fingerprint"]): (n, b["state"]) for n, b in enumerate(bugs)}
+    seen: dict[str, int] = {}
+    told: list[tuple[int, str]] = []
+    for run in runs:
+        replay = f"chaoslab replay {folder}/{run['id']}"
         for violation in run["violations"]:
             mark = violation["fingerprint"]
             seen[mark] = seen.get(mark, 0) + 1
             if seen[mark] == 1 and len(seen) <= _SHOWN_MAX * 4:
-                out.append(_violation(violation, name, replay))
+                turn, state = known.get((run["agent"], mark), (len(known), ""))
+                told.append((turn, _violation(violation, _name(run), replay, state)))
+    told.sort(key=lambda one: one[0])
+    return [text for _, text in told], sum(n - 1 for n in seen.values())
+
+
+def _idle(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """The runs that prove nothing, by the reason."""
+    idle: dict[str, list[str]] = {}
+    for run in runs:
+        name = f"{run['scenario']} seed {run['seed']}"
+        if run["vacuous"]:
+            idle.setdefault(visible(run["vacuous"]), []).append(name)
         if run["verdict"] == "unknown" and not run["broke"]:
             for check, found in run["checks"].items():
                 if found["verdict"] == "unknown":
-                    why = visible(f"{check}: {found['reason']}")
-                    idle.setdefault(why, []).append(f"{run['scenario']} seed {run['seed']}")
-    out[:0] = [f"COULD NOT RUN  {'; '.join(names)}\n  {why}" for why, names in broken.items()]
-    for why, names in _not_applicable(runs).items():
-        out.append(f"NOT APPLICABLE  {', '.join(names)}\n  {why}")
-    for why, names in idle.items():
-        out.append(f"UNPROVEN  {', '.join(names)}\n  {why}")
-    out += [f"KEYS  {words}" for words in _advice(runs)]
-    repeated = sum(n - 1 for n in seen.values())
-    if repeated:
-        out.append(f"The same bugs were seen {repeated} more time(s); results.json has them all.")
-    return out
+                    idle.setdefault(visible(f"{check}: {found['reason']}"), []).append(name)
+    return idle
 
 
 def _advice(runs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -176,11 +207,12 @@ def _not_applicable(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     return out
 
 
-def _violation(violation: Mapping[str, Any], name: str, replay: str) -> str:
+def _violation(violation: Mapping[str, Any], name: str, replay: str, state: str) -> str:
     where = ", already without any fault" if violation["where"] == "control" else ""
     if violation["where"].startswith("repeat"):
         where = f", in {violation['where']}"
-    lines = [f"BROKEN  {violation['check']} ({violation['code']}) in {name}{where}"]
+    word = "BROKEN, and known" if state == "known" else "BROKEN"
+    lines = [f"{word}  {violation['check']} ({violation['code']}) in {name}{where}"]
     told = violation.get("because") or [f"  {violation['explanation']}"]
     lines += [visible(line) for line in told]
     lines.append(f"  replay: {replay}")

@@ -75,7 +75,8 @@ def _subjects(runs: Sequence[Mapping[str, Any]]) -> str:
         )
         counts[word] = counts.get(word, 0) + 1
     told = ", ".join(f"{n} {word}" for word, n in counts.items() if n or word in ("held", "broken"))
-    text = f"{agents}, contract {contracts}: {len(runs)} runs, {told}."
+    many = f"{len(runs):,} run{'s' * (len(runs) != 1)}"
+    text = f"{agents}, contract {contracts}: {many}, {told}."
     if not any(r["verdict"] in ("valid", "invalid") for r in runs):
         text += " Nothing was proven."
     if any(not r["deterministic"] for r in runs):

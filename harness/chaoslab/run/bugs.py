@@ -33,6 +33,8 @@ def bugs_of(runs: Sequence[Mapping[str, Any]], known: Known = NOTHING_KNOWN, /) 
         state = state_of(violation, run, known)
         bug = found.setdefault(key, _row(run, violation, state))
         bug["warning"] = bug["warning"] and warning
+        # Where one scenario expects a breach and another does not, it is not expected.
+        bug["state"] = min(bug["state"], state, key=_STATES.index)
         for name, value in (("runs", "id"), ("scenarios", "scenario"), ("seeds", "seed")):
             if run[value] not in bug[name]:
                 bug[name].append(run[value])
@@ -94,9 +96,9 @@ def title_of(violation: Mapping[str, Any], /) -> str:
 
 
 def _order(bug: Row) -> tuple[int, int, int, int, str, str]:
-    """The dearest first, then what is new, then what is seen most; of one mistake the breach that
-    says most, which is that of the earlier check."""
+    """The dearest first, then what is new; of one mistake the breach that says most, which is that
+    of the earlier check; then what is seen most."""
     check, state = bug["check"], _STATES.index(bug["state"])
     turn = CHECK_IDS.index(check) if check in CHECK_IDS else len(CHECK_IDS)
     cost = rank(bug["consequence"])
-    return (cost, state, -len(bug["runs"]), turn, bug["fingerprint"], bug["agent"])
+    return (cost, state, turn, -len(bug["runs"]), bug["fingerprint"], bug["agent"])

@@ -2,7 +2,7 @@
 
 The order is 1 > 4 > 5 > 3 > 0. A breach that somebody has accepted, with a name, a reason and a
 date, does not fail the pipeline while the date lasts; it is counted all the same. What was not run
-proves nothing: a shard that is missing, or a required check whose runs were cut, is 3.
+proves nothing: a run or a shard that is missing, or a required check that no run looked at, is 3.
 
 >>> exit_code([])
 0
@@ -11,9 +11,11 @@ proves nothing: a shard that is missing, or a required check whose runs were cut
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from chaoslab.run.known import NOTHING_KNOWN, Known
+
+_LOOKED: Final = ("valid", "invalid")
 
 
 def exit_code(
@@ -23,9 +25,11 @@ def exit_code(
     known: Known = NOTHING_KNOWN,
     cut: Sequence[Mapping[str, Any]] = (),
     missing: bool = False,
+    part: bool = False,
 ) -> int:
     """The exit code of a set of run entries. `cut`: runs that were asked for and left out;
-    `missing`: whether a whole shard is.
+    `missing`: whether others were that should be there; `part`: whether these are one shard of
+    several, so that what they do not show another may.
 
     A planted bug that is caught is what was wanted; one that is missed is the lab's failure.
     """
@@ -36,11 +40,9 @@ def exit_code(
         return 4
     if any(r["differs"] for r in subjects):
         return 5
-    if any(unproven(r) for r in subjects) or missing or (cut and not runs):
+    if any(unproven(r) for r in subjects) or missing or (cut and not subjects):
         return 3
-    if cut and unobserved(subjects):
-        return 3
-    if subjects and all(r["not_applicable"] and r["required"] for r in subjects):
+    if (cut or not part) and unobserved(runs):
         return 3  # what the contract requires was not even looked at
     return 0
 
@@ -71,13 +73,15 @@ def unproven(run: Mapping[str, Any], /) -> list[str]:
     return [n for n in run["required"] if checks.get(n, {}).get("verdict", "unknown") == "unknown"]
 
 
-def unobserved(subjects: Sequence[Mapping[str, Any]], /) -> list[str]:
-    """The required checks that no run at all has proven, where runs were cut."""
-    wanted = {name for run in subjects for name in run["required"]}
-    shown = {
-        name
-        for run in subjects
-        for name, found in run["checks"].items()
-        if found["verdict"] in ("valid", "invalid")
-    }
-    return sorted(wanted - shown)
+def unobserved(runs: Sequence[Mapping[str, Any]], /) -> list[str]:
+    """The required checks that no run of an agent and its contract has looked at. What another
+    agent shows, or another contract, speaks for nobody else."""
+    wanted: set[tuple[str, str, str]] = set()
+    shown: set[tuple[str, str, str]] = set()
+    for run in runs:
+        if run["role"] == "subject":
+            whose = (run["agent"], run["contract"])
+            wanted |= {(*whose, name) for name in run["required"]}
+            looked = [n for n, one in run["checks"].items() if one["verdict"] in _LOOKED]
+            shown |= {(*whose, name) for name in looked}
+    return sorted({name for *_, name in wanted - shown})

@@ -19,6 +19,7 @@ from typing import Any, Final
 from chaoslab.core.errors import FormatError, UsageError, shown
 from chaoslab.core.visible import visible
 from chaoslab.run.promises import GROUPS
+from chaoslab.run.shards import SHARDS_MAX
 from chaoslab.run.store import read_results
 
 RESULTS: Final = "results.json"
@@ -54,7 +55,7 @@ _ENTRY: Final = {
     "tools": {...: {...: int}},
     "required": [str],
     "digest": str,
-    "key_advice": [{"words": str}],
+    "key_advice": [{"tool": str, "words": str, "candidates": [{"verdict": str}]}],
 }
 _LINE: Final = {
     **dict.fromkeys(("id", "says", "tool", "offer"), str),
@@ -78,6 +79,39 @@ _WHOLE: Final = {
     "merged": ([str], None),
     "promises": [_PROMISES],
     "runs": [_ENTRY],
+}
+
+# What is made from the entries: a merge makes it anew, a report is made from it.
+_STATES: Final = {"proven", "broken", "unproven", "not-promised"}
+_COUNTS: Final = dict.fromkeys(("proven", "broken", "unproven", "other"), int)
+_MADE: Final = {
+    "exit_code": int,
+    "gaps": [str],
+    "promises": [
+        {
+            **_PROMISES,
+            "lines": [{**_LINE, "state": _STATES, "reason": str, "struck": int, "runs": _COUNTS}],
+        }
+    ],
+    "known": [
+        {
+            **dict.fromkeys(("fingerprint", "contract", "check", "code", "tool"), str),
+            **dict.fromkeys(("owner", "reason", "accepted", "expires"), str),
+            "state": {"known", "expired", "gone", "not-run"},
+            "runs": [str],
+        }
+    ],
+    "bugs": [
+        {
+            **_VIOLATION,
+            **dict.fromkeys(("title", "agent", "contract", "todo", "example"), str),
+            "state": {"new", "known", "expired", "expected"},
+            "warning": bool,
+            "runs": [str],
+            "scenarios": [str],
+            "seeds": [int],
+        }
+    ],
 }
 
 
@@ -140,18 +174,26 @@ def _below(folder: Path, top: Path, depth: int) -> Iterator[Path]:
             yield from _below(real, top, depth - 1)
 
 
-def _part(folder: Path) -> Part:
+def read_whole(folder: Path, /, *, made: bool = True) -> dict[str, Any]:
+    """The results of a campaign, looked through; FormatError where they cannot be used. `made`:
+    with what was made from the entries, which a merge makes anew."""
     path = folder / RESULTS
     try:
         results = read_results(folder)
+        problem = misfit(results, _WHOLE) or _contradiction(results)
+        problem = problem or (misfit(results, _MADE) if made else "")
     except RecursionError:
         raise FormatError(f"{path} is damaged: it is nested too deeply") from None
-    problem = misfit(results, _WHOLE) or _contradiction(results)
     if problem:
         raise FormatError(
             f"{path} is damaged, or of another version of chaoslab: {problem}",
             hint="run the scenarios again with this version",
         )
+    return results
+
+
+def _part(folder: Path) -> Part:
+    results = read_whole(folder, made=False)
     return Part(folder=folder, name=visible(f"{folder.parent.name}/{folder.name}"), results=results)
 
 
@@ -167,10 +209,35 @@ def _contradiction(results: Mapping[str, Any]) -> str:
         twice = len(group) != len(set(group))
         if twice:
             return f"{name} names a run twice"
-    if shard is not None and not 1 <= shard["index"] <= shard["of"]:
+    if shard is not None and not 1 <= shard["index"] <= shard["of"] <= SHARDS_MAX:
         return f"shard {shard['index']} of {shard['of']} cannot be"
     strays = sorted(set(ids) - set(planned))
-    return f"runs has {strays[0]}, which is not of its plan" if strays else ""
+    if strays:
+        return f"runs has {strays[0]}, which is not of its plan"
+    told = (f"{entry['id']}: {_impossible(entry)}" for entry in results["runs"])
+    return next((words for words in told if not words.endswith(": ")), "")
+
+
+def _impossible(entry: Mapping[str, Any]) -> str:
+    """Why no run can have left this entry; empty if one can. The gate goes by the verdict, so the
+    verdict must be what the rest of the entry amounts to."""
+    verdict, count = entry["verdict"], len(entry["violations"])
+    said = {one["verdict"] for one in entry["checks"].values()}
+    if (verdict == "invalid") != bool(count):
+        return f"the verdict is {verdict}, with {count} violations"
+    if verdict != "invalid" and "invalid" in said:
+        return f"the verdict is {verdict}, and a check is invalid"
+    open_ = [n for n in ("broke", "differs", "vacuous", "not_applicable") if entry[n]]
+    if verdict == "valid" and (open_ or "unknown" in said):
+        return f"the verdict is valid, with {open_[0] if open_ else 'a check that is unknown'}"
+    expected = entry["expected_check"]
+    found = any(one["check"] == expected for one in entry["violations"])
+    if entry["caught"] is not (found if expected else None):
+        return f"caught is {entry['caught']}, where {expected} was expected"
+    if entry["role"] == "negative-control" and not expected:
+        return "a planted bug without a check that must find it"
+    below = [n for n in ("seed", "ops", "wall_ms", "scenario_faults") if entry[n] < 0]
+    return f"{below[0]} is below 0" if below else ""
 
 
 def misfit(value: Any, shape: Any, where: str = "", /) -> str:

@@ -39,6 +39,7 @@ FORMAT: Final = 1
 KNOWN_FILE: Final = "chaoslab-known.toml"
 DAYS_MAX: Final = 90
 
+_BY_TOOL: Final = ("effects.delivery", "keys.lineage")
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]{16}")
 _PLACE: Final = re.compile(r"(.+) seed ([0-9]+)( \(process\))?", re.DOTALL)
@@ -120,7 +121,7 @@ class Known:
             return self.state(entry.fingerprint, entry.contract)
         for place in entry.seen_in:
             runs = there.get((entry.contract, place), ())
-            if not runs or not all(_looked(run, entry.check) for run in runs):
+            if not runs or not all(_looked(run, entry) for run in runs):
                 return "not-run"
         return "gone"
 
@@ -138,12 +139,21 @@ def place_of(run: Mapping[str, Any], /) -> str:
     return f"{run['scenario']} seed {run['seed']}{where}"
 
 
-def _looked(run: Mapping[str, Any], check: str) -> bool:
+def _looked(run: Mapping[str, Any], entry: KnownBug) -> bool:
     """Whether a run was done so that the check could have seen the bug, had it been there."""
     if run["broke"] or run["differs"] or run["vacuous"] or run["not_applicable"]:
         return False
-    said = run["checks"].get(check, {}).get("verdict", "unknown")
-    return bool(run["faults_ran"]) and said != "unknown"
+    return bool(run["faults_ran"]) and looked_at(run, entry.check, entry.tool)
+
+
+def looked_at(run: Mapping[str, Any], check: str, tool: str, /) -> bool:
+    """Whether a check of a run had something to look at: where it judges one tool after the other,
+    that tool. Results of an older version do not say which tools were used."""
+    if run["checks"].get(check, {}).get("verdict") not in ("valid", "invalid"):
+        return False
+    if not tool or check not in _BY_TOOL or "tools" not in run:
+        return True
+    return bool(run["tools"].get(tool, {}).get("actions"))
 
 
 # -- reading

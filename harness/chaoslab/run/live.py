@@ -128,9 +128,10 @@ def _strike(
 def _conclude(
     record: RunRecord, views: Mapping[str, View], faults: Sequence[Mapping[str, int]]
 ) -> None:
-    if record.broke:  # what the executions before it proved stays proven
-        record.notes = (*record.notes, f"judged without what could not be done: {record.broke}")
-        record.broke = ""
+    left = ""
+    if record.broke:  # what the executions before it proved stays proven, and nothing else is
+        left = f"judged without what could not be done: {record.broke}"
+        record.notes, record.broke = (*record.notes, left), ""
     first = views["fault"]
     record.attempts_max = max(
         (op.attempt for op in first if op.type == "invoke" and op.f.startswith("tools.")),
@@ -141,7 +142,7 @@ def _conclude(
     # Each execution counts its own strikes: one that was not struck held against nothing.
     pairs = zip(faults, views.values(), strict=True)
     empty = [vacuity(record.spec.scenario, hits, view) for hits, view in pairs]
-    record.vacuous = next(filter(None, empty), "")
+    record.vacuous = next(filter(None, empty), left)
     _explain(record, views)
     verdict = overall(f.verdict for f in record.findings)
     if verdict == "valid" and record.vacuous:

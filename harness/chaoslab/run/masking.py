@@ -33,7 +33,7 @@ _FIXED: Final = frozenset(
     )
 )
 # Values of attributes are learned from these entries alone, so the others need not be read.
-_TELLING: Final = (b'"task.submit"', b'"memory.', b'"final.memory"')
+_TELLING: Final = (b'"task.submit"', b'"memory.', b'"final.memory"', b'"tools.')
 
 
 def mask_for(contract: Contract, folder: Path, /) -> Mask:
@@ -58,7 +58,7 @@ def _ops(path: Path) -> Iterator[Op]:
             if any(word in line for word in _TELLING):
                 try:
                     yield Op.from_json(json.loads(line))
-                except (ValueError, FormatError):
+                except (ValueError, FormatError, RecursionError):
                     continue  # a torn line; whoever reads the history complains about it
 
 

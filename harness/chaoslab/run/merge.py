@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from chaoslab.core.errors import LabError, UsageError
+from chaoslab.core.errors import LabError, UsageError, mend_disk
 from chaoslab.run.incoming import Part, parts_in
 from chaoslab.run.known import NOTHING_KNOWN, Known
 from chaoslab.run.results import results_of
@@ -187,7 +187,7 @@ def _brought(run: str, found: Joined, into: Campaign) -> bool:
             except OSError as error:
                 raise LabError(
                     f"{source} cannot be copied to {into.folder}: {error.strerror}",
-                    hint="free some space, or name another folder with --reports",
+                    hint=f"{mend_disk(error)} (--reports)",
                 ) from None
             return True
     return False

@@ -1,7 +1,7 @@
 """The promise table: each line of a contract, and what the runs of a campaign say about it.
 
-A line is *proven* only where a check looked at what the line is about and held, in every run that
-could tell; what no run could tell is *unproven*, and what the contract leaves out stands there as
+A line is *proven* only where a check looked at what the line is about and held, and no run leaves
+it in doubt; what no run could tell is *unproven*, and what the contract leaves out stands there as
 *not promised*. So what was not covered is as easy to see as what failed.
 
 The lines come from a contract, the counts from run entries alone: shards of a campaign are counted
@@ -69,7 +69,11 @@ def lines_of(contract: Contract, tools: Iterable[ToolContract], /) -> list[Line]
         lines.append(_line(f"{id}.promise", ACTIONS, says, ["effects.delivery"], tool.name))
         if tool.keys:
             says = f"{tool.name}: one action keeps one key"
-            lines.append(_line(f"{id}.keys", ACTIONS, says, ["keys.lineage"], tool.name))
+            # Where at least once is all that was promised, nobody looks at the keys.
+            loose = tool.promise == "at-least-once"
+            offer = f'[tools.{tool.name}] promise = "exactly-once"' if loose else ""
+            line = _line(f"{id}.keys", ACTIONS, says, ["keys.lineage"], tool.name, offer=offer)
+            lines.append(line)
     for group, checks in _ALWAYS:
         lines += [_line(check, group, _said(check, contract), [check]) for check in checks]
     lines += _bounds(contract)
@@ -278,9 +282,11 @@ def _by_construction(line: Line) -> bool:
 def _counted(line: Line, runs: Sequence[Mapping[str, Any]]) -> Line:
     counts = dict.fromkeys(("proven", "broken", "unproven", "other"), 0)
     reasons: dict[str, dict[str, int]] = {"unproven": {}, "other": {}}
-    struck = 0
+    struck = doubtful = 0
+    required = line.get("required", False)
     for run in runs:
-        word, reason = _shown(line, run)
+        word, reason, doubt = _shown(line, run)
+        doubtful += doubt or (word == "unproven" and required)
         counts[word] += 1
         if word in reasons:
             reasons[word][reason] = reasons[word].get(reason, 0) + 1
@@ -291,13 +297,13 @@ def _counted(line: Line, runs: Sequence[Mapping[str, Any]]) -> Line:
         state, why = "broken", ""
     elif line["offer"]:
         state, why = "not-promised", f"{line['offer']} would promise it"
-    elif counts["unproven"] or not counts["proven"]:
+    elif doubtful or not counts["proven"]:
         told = reasons["unproven"] or reasons["other"]
         why = max(told, key=lambda reason: told[reason]) if told else why
     else:
         state, why = "proven", "" if struck else "no fault struck it"
     plain = {name: line[name] for name in ("id", "group", "says", "checks", "tool", "offer")}
-    plain["required"] = line.get("required", False)
+    plain["required"] = required
     return plain | {"state": state, "runs": counts, "struck": struck, "reason": why}
 
 
@@ -309,26 +315,30 @@ def _strikes(line: Line, run: Mapping[str, Any]) -> int:
     return fired
 
 
-def _shown(line: Line, run: Mapping[str, Any]) -> tuple[str, str]:
-    """What one run says about a line, and why where it says nothing."""
+def _shown(line: Line, run: Mapping[str, Any]) -> tuple[str, str, bool]:
+    """What one run says about a line, why where it says nothing, and whether that is a doubt: a
+    run in which no fault struck takes nothing back of what others have shown."""
     checks, tool = line["checks"], line["tool"]
     for violation in run["violations"]:
         if violation["check"] in checks and tool in ("", violation["tool"]):
-            return "broken", ""
+            return "broken", "", False
     if run["not_applicable"]:
-        return "other", run["not_applicable"]
-    gap = run["broke"] or run["vacuous"] or (run["differs"] and "it was not repeatable")
-    if gap:
-        return "unproven", str(gap)
+        return "other", run["not_applicable"], False
+    if run["broke"] or run["differs"]:
+        return "unproven", str(run["broke"] or "it was not repeatable"), True
+    if run["vacuous"]:
+        return "unproven", str(run["vacuous"]), False
     if not run["faults_ran"]:
-        return "unproven", "the agent is broken without any fault, so none was tried"
+        why = "the agent is broken without any fault, so none was tried"
+        return "unproven", why, False
     if tool and not run["tools"].get(tool, {}).get("actions"):
-        return "other", f"{tool} was never used"
+        return "other", f"{tool} was never used", False
     found = [run["checks"].get(check, {}) for check in checks]
     verdicts = {one.get("verdict", "unknown") for one in found}
     if verdicts == {"valid"}:
-        return "proven", ""
+        return "proven", "", False
     if "invalid" in verdicts:
-        return "unproven", "the same check is broken over another tool"
+        return "unproven", "the same check is broken over another tool", False
     reason = next((str(one["reason"]) for one in found if one.get("reason")), "it was not asked")
-    return ("unproven" if "unknown" in verdicts else "other"), reason
+    doubt = "unknown" in verdicts
+    return ("unproven" if doubt else "other"), reason, doubt

@@ -47,14 +47,16 @@ def results_of(
     of other results; `cut`: what was left out for want of time; `shard`, `merged`: which part this
     is, or of which parts it is made; `gaps`: which of these parts are not there, in words.
     """
+    complete = len(entries) + len(cut) == wanted and not gaps
+    code = exit_code(entries, known=known, cut=cut, missing=not complete, part=shard is not None)
     return {
         "format": FORMAT,
         "chaoslab": __version__,
         "environment": environment(),
         "started": started,
         "wall_ms": wall_ms,
-        "exit_code": exit_code(entries, known=known, cut=cut, missing=bool(gaps)),
-        "complete": len(entries) + len(cut) == wanted and not gaps,
+        "exit_code": code,
+        "complete": complete,
         "stopped": stopped or None,
         "profile": profile,
         "cut": [dict(one) for one in cut],

@@ -31,7 +31,7 @@ DURATIONS_FILE: Final = "chaoslab-durations.json"
 _FORMAT: Final = 1
 _STEP_MS: Final = 10
 _JITTER_MS: Final = 200
-_SHARDS_MAX: Final = 1_000
+SHARDS_MAX: Final = 1_000
 _FORM: Final = re.compile(r"([1-9][0-9]{0,3})/([1-9][0-9]{0,3})", re.ASCII)
 
 
@@ -61,11 +61,11 @@ def parse_shard(text: str, /) -> Shard:
     """A shard from `2/4`. UsageError for anything else."""
     found = _FORM.fullmatch(text)
     index, of = (int(found[1]), int(found[2])) if found else (0, 0)
-    if not 1 <= index <= of <= _SHARDS_MAX:
+    if not 1 <= index <= of <= SHARDS_MAX:
         raise UsageError(
             "this is no shard of a plan",
             value=text,
-            allowed=f"i/n with i from 1 to n and n up to {_SHARDS_MAX}, such as 2/4",
+            allowed=f"i/n with i from 1 to n and n up to {SHARDS_MAX}, such as 2/4",
         )
     return Shard(index=index, of=of)
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from chaoslab.core.clock import utc_stamp
-from chaoslab.core.errors import FormatError, LabError, UsageError
+from chaoslab.core.errors import FormatError, LabError, UsageError, mend_disk
 from chaoslab.core.visible import visible
 from chaoslab.run.model import RunRecord, run_json
 
 FORMAT = 1
+_AGAIN = "run the scenarios again"
 
 
 class Campaign:
@@ -43,7 +44,7 @@ class Campaign:
         except OSError as error:
             raise LabError(
                 f"reports cannot be written below {root}: {error.strerror}",
-                hint="free some space, or name another folder with --reports",
+                hint=f"{mend_disk(error)} (--reports)",
             ) from None
         return cls(folder)
 
@@ -85,7 +86,8 @@ class Campaign:
             if record.output:
                 output = visible(record.mask.text(record.output), lines=True)
                 (folder / "output.txt").write_text(output, encoding="utf-8")
-            write_json(folder / "run.json", whole)
+            # It has the contract as it was written, and a run is repeated from that.
+            write_json(folder / "run.json", whole, mode=0o600)
         except OSError as error:
             raise _refused(folder, error) from None
         return entry
@@ -111,8 +113,9 @@ def read_run(path: Path, /) -> dict[str, Any]:
                 f"{path} has another major version", value=whole["format"], allowed=str(FORMAT)
             )
         whole["run"]["id"], whole["fingerprint"]
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
         raise FormatError(f"{path} is damaged: {error!r}", hint="run the scenario again") from None
+    whole["run"] = _plain(whole["run"])
     found: dict[str, Any] = whole
     return found
 
@@ -126,20 +129,38 @@ def read_results(folder: Path, /) -> dict[str, Any]:
             raise ValueError("it holds no runs")
         number = results["format"]
     except OSError as error:
-        raise FormatError(
-            f"{path} cannot be read: {error.strerror}", hint="name the folder of a campaign"
-        ) from None
-    except (ValueError, KeyError) as error:
-        raise FormatError(f"{path} is damaged: {error!r}", hint="run the scenarios again") from None
+        inside = folder / "latest"
+        near = folder.parent if (folder / "run.json").is_file() else inside
+        hint = "name the folder of a campaign"
+        if near != inside or inside.is_dir():
+            hint += f", such as {near}"
+        raise FormatError(f"{path} cannot be read: {error.strerror}", hint=hint) from None
+    except UnicodeDecodeError:
+        raise FormatError(f"{path} is damaged: it is no text", hint=_AGAIN) from None
+    except (ValueError, KeyError, RecursionError) as error:
+        raise FormatError(f"{path} is damaged: {error!r}", hint=_AGAIN) from None
     if number != FORMAT:
         raise FormatError(f"{path} has another major version", value=number, allowed=str(FORMAT))
-    return results
+    found: dict[str, Any] = _plain(results)
+    return found
 
 
-def write_json(path: Path, value: Any, /) -> None:
-    """Writes JSON so that the file is there whole or not at all."""
+def _plain(value: Any) -> Any:
+    """The same without anything that would act where it is read: a file may be another's. What
+    this version has written stays as it is."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, dict):
+        return {visible(name): _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def write_json(path: Path, value: Any, /, *, mode: int = 0o666) -> None:
+    """Writes JSON so that the file is there whole or not at all, never readable by more than
+    `mode` allows."""
     aside = path.with_suffix(".tmp")
-    with aside.open("w") as file:
+    aside.unlink(missing_ok=True)  # whoever may read what is left there may read what is written
+    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
         json.dump(value, file, indent=1, sort_keys=True)
         file.write("\n")
         file.flush()
@@ -157,5 +178,5 @@ def _point(link: Path, folder: Path) -> None:
 def _refused(folder: Path, error: OSError) -> LabError:
     return LabError(
         f"{folder} cannot be written: {error.strerror}",
-        hint="free some space and go on with --resume; finished runs are kept",
+        hint=f"{mend_disk(error)}, and go on with --resume; finished runs are kept",
     )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import time
+import unicodedata
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given, settings
@@ -66,6 +70,47 @@ def test_a_value_in_text(text: str, shown: str) -> None:
     assert PLANTED.text(text) == shown
 
 
+PEOPLE = mask(
+    task({"iban": IBAN, "name": "Zo\u00eb D'\u00c1rcy-\u0141\u00f3wa", "pin": "CORP\\frank1999"})
+)
+NAME = "Zo\u00eb D'\u00c1rcy-\u0141\u00f3wa"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        quote(NAME),
+        quote(quote(NAME)),
+        quote_plus(NAME),
+        html.escape(NAME),
+        "".join(f"&#{ord(c)};" for c in NAME),
+        unicodedata.normalize("NFD", NAME),
+        "ZOE DARCY LOWA",
+        repr(NAME.encode()),
+        json.dumps(json.dumps(json.dumps(NAME))),
+        "Zo\u00eb <b>D'\u00c1rcy</b>\x1b[1m-\u0141\u00f3wa\x1b[0m",
+        IBAN.replace(" ", "&nbsp;"),
+        IBAN.replace(" ", "%2520"),
+        IBAN.replace(" ", "\x1b[0m"),
+        IBAN.replace(" ", "</td><td>"),
+        visible(IBAN.replace(" ", "\x1b[0m")),
+        r"CORP\frank1999",
+        json.dumps(r"CORP\frank1999"),
+    ],
+)
+def test_a_value_in_the_spelling_of_another_format(text: str) -> None:
+    for shown in (PEOPLE.text(text), PEOPLE.text(f"it is {text}, as said")):
+        assert " of s1›" in shown
+        assert not re.search("arcy|1234|frank", shown, re.I), shown
+
+
+def test_a_long_text_that_was_cut_without_saying_so_keeps_no_half_of_a_value() -> None:
+    behind = "x" * 4000 + " " + IBAN[:14]
+    assert PLANTED.text(behind) == "x" * 4000 + " ‹iban of s1›"
+    assert PLANTED.text(IBAN[9:] + " " + "x" * 4000) == " ‹iban of s1› " + "x" * 4000
+    assert PLANTED.text(IBAN[:14]) == IBAN[:14]  # a short text is whole
+
+
 def test_json_keeps_its_structure() -> None:
     value: Json = {"args": {IBAN: [4711, True, None, 500]}, "password": "x1", "n": -4711, "t": IBAN}
     assert PLANTED.json(value) == {
@@ -118,6 +163,21 @@ def test_values_in_a_prompt_and_in_memory() -> None:
     elsewhere: Json = {"id": "note/1", "value": {"iban": "GB33 BUKB 2020"}}
     op = Op(index=0, time_ns=0, type="commit", f="memory.write", session="s1", value=elsewhere)
     assert mask(op).text("GB33 BUKB 2020") == "GB33 BUKB 2020"
+
+
+def test_values_in_what_a_service_answers() -> None:
+    told: Json = {
+        "output": {"rows": [{"IBAN": "GB33 BUKB 2020", "name": "the agent", "pin": 4711}]}
+    }
+
+    def of(kind: Any) -> Mask:
+        op = Op(index=1, time_ns=0, type=kind, f="tools.customer", session="s1", call=0, value=told)
+        return mask(op)
+
+    assert of("ok").text("gb33bukb2020") == "‹iban of s1›"
+    # A service may repeat what the agent sent it, so plain words stay, and short numbers.
+    assert of("ok").text("the agent 4711") == "the agent 4711"
+    assert of("invoke").text("GB33 BUKB 2020") == "GB33 BUKB 2020"
 
 
 def test_histories_are_not_read_without_attributes() -> None:

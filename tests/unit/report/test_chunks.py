@@ -12,6 +12,7 @@ from chaoslab.check.masking import Mask
 from chaoslab.history import Op, Writer
 from chaoslab.report.page.budget import Pick, picks, size
 from chaoslab.report.page.chunks import (
+    DETAILS_BLOCK,
     VIOLATIONS_MAX,
     WHY_MAX,
     chunks_of,
@@ -156,9 +157,10 @@ def test_a_page_stays_within_its_bound(tmp_path: Path) -> None:
         rows = decode(chunks["runs"])["rows"]
         assert len(rows) == 40
         for n, row in enumerate(rows):
-            assert bool(row[12]) == (f"run-{n}" in chunks)
+            others = decode(chunks["details-0"]) if "details-0" in chunks else {}
+            assert bool(row[12]) == (f"run-{n}" in chunks or str(n) in others)
             assert not of_run(chunks, n) or row[12]
-        assert 1 < sum(row[12] for row in rows) < 40
+        assert 1 < sum(row[12] for row in rows) <= 40
 
 
 def test_a_history_that_finds_no_room_is_left_out_whole_and_said(tmp_path: Path) -> None:
@@ -225,3 +227,14 @@ def test_the_list_of_runs_says_why_each_ended_as_it_did() -> None:
 def test_ten_thousand_rows_are_small() -> None:
     runs = [entry(n, wall_ms=n * 7919 % 4001, seed=n) for n in range(10_000)]
     assert len(encode(runs_chunk({"runs": runs, "bugs": []}))) < 400_000
+
+
+def test_runs_that_are_not_drawn_share_their_chunks(tmp_path: Path) -> None:
+    runs = [entry(n) for n in range(DETAILS_BLOCK + 20)]
+    chunks = chunks_of(Disk(tmp_path, runs), [])
+    assert of_run(chunks, 0) == {"fault"}
+    first, second = decode(chunks["details-0"]), decode(chunks["details-1"])
+    assert "0" not in first and first["1"]["id"] == "run-1"
+    assert list(second) == sorted(map(str, range(DETAILS_BLOCK, DETAILS_BLOCK + 20)))
+    assert "in its folder" in second[str(DETAILS_BLOCK)]["left_out"]
+    assert all(row[12] for row in decode(chunks["runs"])["rows"])

@@ -58,6 +58,8 @@ NOT_THERE = {"effects.delivery": {"verdict": "not-applicable", "reason": "no eff
         ([run(0, not_applicable="no keyed tool", verdict="not-applicable")], "no keyed tool"),
         ([run(0, checks=UNPROVEN, verdict="unknown")], "effects.delivery proved nothing there"),
         ([run(0, checks=NOT_THERE)], "effects.delivery proved nothing there"),
+        ([run(0, tools={"ship": {"actions": 2}})], "proved nothing there of refund"),
+        ([run(0, contract="billing"), run(5)], "under another contract, billing"),
         ([run(0, checks={})], "effects.delivery proved nothing there"),
         ([broken(0, OTHER, faults_ran=False)], "broken without any fault"),
     ],
@@ -97,6 +99,16 @@ def test_planted_bugs_warnings_and_expected_breaches_are_no_bugs_of_the_team() -
     expected = broken(1, caught=True, expected_check="effects.delivery")
     warned = run(2, warnings=[violation(fingerprint="cc" * 8)])
     assert marks(compare(results(run(0)), results(run(0), planted(3), expected, warned))) == {}
+
+
+def test_a_scenario_that_expects_a_bug_now_resolves_nothing() -> None:
+    expected = broken(0, expected_check="effects.delivery", caught=True)
+    change = compare(results(broken(0)), results(expected))
+    assert marks(change) == {"ongoing": [MARK]}
+    assert change.ongoing[0].why == "the scenario expects it now"
+    # Where another run shows it and does not expect it, it is simply still there.
+    change = compare(results(broken(0)), results(expected, broken(1)))
+    assert change.ongoing[0].why == ""
 
 
 def test_a_warning_that_counts_now_says_so() -> None:

@@ -86,8 +86,33 @@ def test_what_was_left_out_proves_nothing() -> None:
     assert exit_code([], cut=cut) == 3
     idle = {"keys.lineage": {"verdict": "not-applicable"}}
     asked = run("a", required=["keys.lineage"], checks=idle)
-    assert exit_code([asked]) == 0
+    assert exit_code([asked]) == 3
     assert exit_code([asked], cut=cut) == 3
+    planted = run("p", breach(), role="negative-control", caught=True)
+    assert exit_code([planted]) == 0
+    assert exit_code([planted], cut=cut) == 3
+
+
+def test_what_is_required_must_be_seen_in_some_run_of_that_agent_and_contract() -> None:
+    idle = {"keys.lineage": {"verdict": "not-applicable"}}
+    seen = {"keys.lineage": {"verdict": "valid"}}
+    asked = run("a", required=["keys.lineage"], checks=idle)
+    assert exit_code([asked, run("b", required=["keys.lineage"], checks=seen)]) == 0
+    # What another agent shows, or another contract, speaks for nobody else.
+    for whose in ({"agent": "other.py:f"}, {"contract": "billing"}):
+        other = run("b", required=["keys.lineage"], checks=seen, **whose)
+        assert exit_code([asked, other]) == 3
+    # What one shard does not show another may; then merge says what is missing.
+    assert exit_code([asked], part=True) == 0
+    shard = {"index": 1, "of": 2, "plan": "p", "runs": ["a", "b"]}
+    assert results_of([asked], wanted=1, shard=shard)["exit_code"] == 0
+    assert results_of([asked], wanted=1, merged=["one", "two"])["exit_code"] == 3
+
+
+def test_a_campaign_that_stopped_is_no_green_though_its_breach_is_known() -> None:
+    found = results_of([run("a", breach())], wanted=3, known=known(), stopped="a rule is broken")
+    assert (found["exit_code"], found["complete"]) == (3, False)
+    assert results_of([run("a", breach())], wanted=1, known=known())["exit_code"] == 0
 
 
 # -- rulesets
@@ -174,6 +199,11 @@ def test_the_state_of_a_bug_is_that_of_its_acceptance() -> None:
     assert state(known("f7")) == "new"
     expected = run("a", breach(), caught=True)
     assert bugs_of([expected], known())[0]["state"] == "expected"
+    # Expected in one scenario is not expected in another, in whatever order they were run.
+    other = run("b", breach())
+    for runs in ([expected, other], [other, expected]):
+        assert bugs_of(runs)[0]["state"] == "new"
+        assert bugs_of(runs, known())[0]["state"] == "known"
 
 
 # -- promises
@@ -206,13 +236,30 @@ def test_a_promise_is_proven_only_by_runs_that_looked_at_it() -> None:
 
 def test_one_doubtful_run_leaves_a_promise_unproven() -> None:
     held = run("a", tools=USED, checks=HELD)
-    assert state(held, run("b", tools=USED, checks=HELD, vacuous="never struck"))[0] == "unproven"
-    assert state(held, run("b", broke="the agent left")) == ("unproven", "the agent left")
-    assert state(held, run("b", faults_ran=False))[0] == "unproven"
-    assert state(held, run("b", not_applicable="no such tool"))[0] == "proven"
-    other = breach(tool="notify")
+    cut_short = {"effects.delivery": {"verdict": "unknown", "reason": "the record stops early"}}
+    doubts = (
+        run("b", broke="the agent left"),
+        run("b", differs="entry 7"),
+        run("b", tools=USED, checks=cut_short),
+    )
+    for doubt in doubts:
+        assert state(held, doubt)[0] == "unproven"
+    assert state(held, doubts[0]) == ("unproven", "the agent left")
+
+
+def test_a_run_that_shows_nothing_takes_nothing_back_unless_it_was_required() -> None:
+    held = run("a", tools=USED, checks=HELD)
     bad = {"effects.delivery": {"verdict": "invalid", "reason": "looked at 3"}}
-    assert state(held, run("b", other, tools=USED, checks=bad))[0] == "unproven"
+    idle = (
+        run("b", tools=USED, checks=HELD, vacuous="never struck"),
+        run("b", faults_ran=False),
+        run("b", breach(tool="notify"), tools=USED, checks=bad),
+    )
+    for one in idle:
+        assert state(one)[0] == "unproven"
+        assert state(held, one)[0] == "proven"
+        assert state(held, one, required=True)[0] == "unproven"
+    assert state(held, run("b", not_applicable="no such tool"), required=True)[0] == "proven"
 
 
 def test_a_breach_breaks_the_line_of_its_tool_alone() -> None:
@@ -231,6 +278,21 @@ def test_what_is_not_promised_says_what_would_promise_it() -> None:
     line = next(x for x in lines_of(promised, []) if x["id"] == "egress.policy")
     assert (line["offer"], line["required"]) == ("", True)
     assert "kb.example" in line["says"]
+
+
+def test_one_key_for_one_action_is_promised_only_where_keys_are_looked_at() -> None:
+    """At least once asks for no key, so a run that held over another tool proves nothing of it."""
+    tools = [
+        ToolContract(name="refund", keys=True, promise="exactly-once"),
+        ToolContract(name="ship", keys=True),
+    ]
+    used = {"actions": 1, "tries": 1, "effects": 1, "struck": 0}
+    held = run("a", tools={"refund": used, "ship": used}, checks={"keys.lineage": {
+        "verdict": "valid", "reason": "looked at 1 request"}})  # fmt: skip
+    found = {line["id"]: line for line in counted(lines_of(Contract(), tools), [held])}
+    assert found["tools.refund.keys"]["state"] == "proven"
+    assert found["tools.ship.keys"]["state"] == "not-promised"
+    assert found["tools.ship.keys"]["offer"] == '[tools.ship] promise = "exactly-once"'
 
 
 def test_planted_bugs_break_no_promise() -> None:

@@ -61,6 +61,8 @@ def test_gone_is_a_bug_whose_runs_were_done_and_did_not_show_it() -> None:
     known = known_of(run(REFUND), run(REFUND, seed=1))
     assert states(known, run(), run(seed=1)) == ["gone"]
     assert states(known, run(SHIP), run(seed=1), run(seed=2)) == ["gone"]
+    used = {"tools": {"refund": {"actions": 1}}}
+    assert states(known, run(**used), run(seed=1, **used)) == ["gone"]
     # A date that is over says nothing of a breach that nobody saw.
     assert states(replace(known, today=Day(2027, 1, 1)), run(), run(seed=1)) == ["gone"]
 
@@ -86,6 +88,9 @@ def test_not_run_is_not_resolved() -> None:
         {"faults_ran": False},
         {"checks": {}},
         {"checks": {"effects.delivery": {"verdict": "unknown"}}},
+        {"checks": {"effects.delivery": {"verdict": "not-applicable"}}},
+        {"tools": {}},
+        {"tools": {"refund": {"actions": 0}, "ship": {"actions": 2}}},
     ],
     ids=lambda more: next(iter(more)),
 )

@@ -14,6 +14,7 @@ import pytest
 from chaoslab.check.model import Finding, Violation
 from chaoslab.core.clock import Day
 from chaoslab.core.errors import ChaosError, FormatError, UsageError
+from chaoslab.run.incoming import read_whole
 from chaoslab.run.known import known_from
 from chaoslab.run.merge import joined, merged
 from chaoslab.run.model import RunRecord, RunSpec, run_json
@@ -202,8 +203,8 @@ def test_a_missing_shard_is_named_and_no_green(three: list[Path], merge: Merge) 
     ("bad", "code"),
     [
         (lambda spec: broken(spec), 1),
-        (lambda spec: entry(spec, broke="the agent called exit"), 4),
-        (lambda spec: entry(spec, differs="entry 3"), 5),
+        (lambda spec: entry(spec, verdict="unknown", broke="the agent left"), 4),
+        (lambda spec: entry(spec, verdict="unknown", differs="entry 3"), 5),
     ],
 )
 def test_what_is_worse_than_a_missing_shard_stays_worse(
@@ -382,6 +383,22 @@ DAMAGE: dict[str, Callable[[dict[str, Any]], Any]] = {
         id=r["runs"][0]["id"]
     ),
     "a shard beyond the last": lambda r: r["shard"].update(index=4),
+    "more shards than there can be": lambda r: r["shard"].update(of=10**9),
+    "broken without a breach": lambda r: r["runs"][0].update(verdict="invalid"),
+    "held with a check that is broken": lambda r: r["runs"][0]["checks"].update(
+        x={"verdict": "invalid", "reason": ""}
+    ),
+    "held with a check in doubt": lambda r: r["runs"][0]["checks"].update(
+        x={"verdict": "unknown", "reason": ""}
+    ),
+    "held, and it broke": lambda r: r["runs"][0].update(broke="the agent left"),
+    "held, and nothing struck": lambda r: r["runs"][0].update(vacuous="never struck"),
+    "a find that nobody expected": lambda r: r["runs"][0].update(caught=True),
+    "a planted bug of no check": lambda r: r["runs"][0].update(role="negative-control"),
+    "a time below nothing": lambda r: r["runs"][0].update(wall_ms=-1),
+    "advice without its candidates": lambda r: r["runs"][0].update(
+        key_advice=[{"tool": "x", "words": "x"}]
+    ),
     "a promise of no group": lambda r: r["promises"][0]["lines"][0].update(group="x"),
     "no promises": lambda r: r.pop("promises"),
     "no version": lambda r: r.pop("chaoslab"),
@@ -394,6 +411,26 @@ def test_results_that_cannot_be_are_refused(three: list[Path], what: str) -> Non
     with pytest.raises(FormatError, match=r"120001/results\.json is damaged") as caught:
         joined(three)
     assert caught.value.exit_code == 2
+
+
+MADE: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "no bugs": lambda r: r.pop("bugs"),
+    "a line without its counts": lambda r: r["promises"][0]["lines"][0].pop("runs"),
+    "a state that nobody knows": lambda r: r["promises"][0]["lines"][0].update(state="fine"),
+    "a code that is text": lambda r: r.update(exit_code="0"),
+    "a known bug of nobody": lambda r: r["known"].append({"state": "known"}),
+}
+
+
+@pytest.mark.parametrize("what", list(MADE))
+def test_what_is_made_from_the_entries_is_looked_through_for_a_report(
+    three: list[Path], what: str
+) -> None:
+    assert read_whole(three[0])["exit_code"] == 0
+    change(three[0], MADE[what])
+    with pytest.raises(FormatError, match=r"120001/results\.json is damaged"):
+        read_whole(three[0])
+    assert joined(three).gaps == ()  # a merge makes it anew
 
 
 def test_nothing_outside_a_campaign_is_copied(

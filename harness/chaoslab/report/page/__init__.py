@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from chaoslab.core.errors import LabError
+from chaoslab.core.errors import LabError, mend_disk
 from chaoslab.report.page.chunks import chunks_of
 from chaoslab.report.page.failures import failures_of
 from chaoslab.report.page.material import load_material
@@ -41,6 +41,19 @@ def write_page(
     type it, for the commands on the page. FormatError where the folder holds no
     results that can be read, LabError where the disk refuses.
     """
+    try:
+        text = _page_of(folder, unmasked=unmasked, against=against, shown=shown)
+    except RecursionError:  # the lab records nothing like it
+        raise LabError(
+            f"{folder} holds values that are nested too deep to be shown",
+            hint="look for a history that was not written by chaoslab",
+        ) from None
+    path = folder / PAGE_FILE if out is None else out
+    _write(path, text)
+    return path
+
+
+def _page_of(folder: Path, *, unmasked: bool, against: Mapping[str, Any] | None, shown: str) -> str:
     material = load_material(folder, unmasked=unmasked)
     failures = failures_of(material, folder=shown or None)
     chunks = chunks_of(material, failures, folder=shown or None)
@@ -53,9 +66,7 @@ def write_page(
         against=against,
         unmasked=unmasked,
     )
-    path = folder / PAGE_FILE if out is None else out
-    _write(path, page_html(context))
-    return path
+    return page_html(context)
 
 
 def _write(path: Path, text: str) -> None:
@@ -71,5 +82,5 @@ def _write(path: Path, text: str) -> None:
         aside.unlink(missing_ok=True)
         raise LabError(
             f"{path} cannot be written: {error.strerror}",
-            hint="free some space, or name another file",
+            hint=mend_disk(error),
         ) from None

@@ -27,7 +27,9 @@ from chaoslab.report.words import verdict_word
 
 BYTES_MAX: Final = 14_000_000
 WHY_MAX: Final = 120
+REASON_MAX: Final = 4_000  # where one run is looked at, its reason is not cut short
 VIOLATIONS_MAX: Final = 40
+DETAILS_BLOCK: Final = 250  # as in runs.js
 # The next levels take twice the time for a few parts in a hundred.
 _LEVEL: Final = 6
 # So many runs in a row that found no room: what is left is too little to go on.
@@ -82,7 +84,8 @@ def chunks_of(
     bytes_max: int = BYTES_MAX,
     folder: str | None = None,
 ) -> Chunks:
-    """All chunks of a page by name: `runs`, `run-N`, `bug-K`, `hist-N-WHERE`, `vals-N-WHERE-K`.
+    """All chunks of a page by name: `runs`, `run-N`, `details-K` for the runs that are not drawn
+    (K = N // 250), `bug-K`, `hist-N-WHERE`, `vals-N-WHERE-K`.
 
     Their Base64 text and the elements around it are no longer than `bytes_max`, but for the list
     of runs itself, which is always whole. `folder` is the campaign's, as a person would type it.
@@ -100,10 +103,11 @@ def chunks_of(
             begun = True
             _bugs(material, failures, room, out)
             room.keep = 0
-        if not drawn.put(pick):
+        if pick.drawn and not drawn.put(pick):
             break
     if not begun:
         _bugs(material, failures, room, out)
+    drawn.put_others([pick.run for pick in picks(material.results) if not pick.drawn])
     for number in drawn.detailed:
         listed["rows"][number][_COLUMNS.index("detail")] = 1
     return {"runs": encode(listed), **out}
@@ -126,12 +130,8 @@ class _Drawn:
             return True
         made: Chunks = {}
         shown, crowded = [], False
-        if pick.drawn:
-            run = self._material.run(entry["id"])
-            missing = [] if run.present else [f"no history: {run.trouble}"]
-        else:  # its entry alone says enough, and is masked already
-            run = RunFiles(entry=entry, folder=self._material.folder, present=False)
-            missing = [_ELSEWHERE]
+        run = self._material.run(entry["id"])
+        missing = [] if run.present else [f"no history: {run.trouble}"]
         for where in pick.wanted(tuple(filter(_WHERE.fullmatch, run.wheres))):
             one = history_chunks(pick.run, run, where)
             if not one:
@@ -153,6 +153,22 @@ class _Drawn:
         self._out |= made
         self.detailed.append(pick.run)
         return True
+
+    def put_others(self, runs: Sequence[int]) -> None:
+        """Puts in what the entries of further runs say, many to a chunk: thousands of small ones
+        would cost more than they hold, in bytes and when the page opens."""
+        blocks: dict[int, dict[str, Any]] = {}
+        for n in runs:
+            entry = self._material.results["runs"][n]
+            # Its entry alone says enough, and is masked already.
+            run = RunFiles(entry=entry, folder=self._material.folder, present=False)
+            detail = detail_of(run, (), [_ELSEWHERE], replay_command(self._typed, entry["id"]))
+            blocks.setdefault(n // DETAILS_BLOCK, {})[str(n)] = detail
+        for k, block in blocks.items():
+            made = {f"details-{k}": encode(block)}
+            if self._room.take(made):
+                self._out |= made
+                self.detailed += map(int, block)
 
     def _guess(self, entry: Mapping[str, Any]) -> int:
         """About how much a run takes, going by those before it; rather too little."""
@@ -206,7 +222,8 @@ def detail_of(
         "backend": entry["backend"],
         "seed": entry["seed"],
         "word": verdict_word(entry),
-        "why": _why(entry, {}),
+        "why": _why(entry, {}, REASON_MAX),
+        "differs": str(entry["differs"] or "")[:REASON_MAX],
         "replay": replay,
         "checks": [
             [name, _VERDICTS.get(said["verdict"], "not applicable"), said["reason"]]
@@ -288,8 +305,8 @@ class _Numbered:
         return list(self._known)
 
 
-def _why(run: Mapping[str, Any], titles: Mapping[tuple[str, str], str]) -> str:
-    """Why a run ended as it did, in one short line; nothing where it held."""
+def _why(run: Mapping[str, Any], titles: Mapping[tuple[str, str], str], most: int = WHY_MAX) -> str:
+    """Why a run ended as it did; nothing where it held."""
     said = run["broke"] or (run["caught"] is None and run["differs"]) or ""
     if not said and run["violations"]:
         first = run["violations"][0]
@@ -298,7 +315,7 @@ def _why(run: Mapping[str, Any], titles: Mapping[tuple[str, str], str]) -> str:
         reasons = [c["reason"] for c in run["checks"].values() if c["verdict"] == "unknown"]
         said = run["vacuous"] or run["not_applicable"] or next(iter(reasons), "")
     text = str(said)
-    return text if len(text) <= WHY_MAX else text[: WHY_MAX - 1] + "…"
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _bugs(material: Material, failures: Iterable[Failed], room: Room, out: Chunks) -> None:

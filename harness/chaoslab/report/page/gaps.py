@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 _NAMES_MAX: Final = 5
-_UNSAID: Final = "the contract does not say so, and what would promise it stands in the table"
+_UNSAID: Final = "the contract does not promise it; the table of promises says what would"
 _SAME_KIND_MAX: Final = 40  # reasons may hold numbers; the run list has every one of them
 
 # What stands first is what hides the most; the second word is the shape and colour on the page.
@@ -123,8 +123,9 @@ def _of_the_contracts(tables: Iterable[Mapping[str, Any]], gaps: _Gaps) -> None:
 def _of_the_campaign(results: Mapping[str, Any], gaps: _Gaps) -> None:
     if results.get("stopped"):
         gaps.add("stopped", "", results["stopped"])
-    elif not results["complete"] and results.get("merged"):
-        gaps.add("missing", "", "a part of the plan is not here, or was not finished; merge again")
+    elif not results["complete"] and results.get("gaps"):
+        for words in results["gaps"]:
+            gaps.add("missing", "", words)
     elif not results["complete"]:
         gaps.add("not finished", "", "not all runs that were asked for have ended; use --resume")
     for run in results.get("cut") or ():

@@ -19,7 +19,7 @@ from chaoslab.check.masking import NO_MASK, Mask
 from chaoslab.contract import Contract, default_contract
 from chaoslab.contract.loader import contract_from
 from chaoslab.core.errors import ChaosError, FormatError
-from chaoslab.history import View, read
+from chaoslab.history import Stored, View, read
 from chaoslab.run.masking import mask_for
 from chaoslab.run.rebuild import spec_of
 from chaoslab.run.store import read_results, read_run
@@ -60,11 +60,27 @@ class RunFiles:
             if where not in self.wheres:
                 return None
             try:
-                self._views[where] = View(read(self.folder / f"{where}.jsonl").ops)
+                stored = read(self.folder / f"{where}.jsonl")
             except FormatError as error:
                 self.trouble = str(error)
                 return None
+            self.trouble = self._damage(where, stored)
+            if self.trouble:
+                return None
+            self._views[where] = View(stored.ops)
         return self._views[where]
+
+    def _damage(self, where: str, stored: Stored) -> str:
+        """Why a history that can be read is no evidence; "" where it is as it was recorded."""
+        names = {"control": "control_digest", "fault": "digest"}
+        recorded = self.entry.get(names.get(where, ""), "")
+        if stored.torn:
+            return f"{where}.jsonl ends in the middle of a line"
+        if where == "fault" and not self.entry.get("faults_ran", True):
+            return ""
+        if recorded and recorded != stored.digest:
+            return f"{where}.jsonl is not what was recorded: it has another digest"
+        return ""
 
     def forget(self) -> None:
         """Lets go of the histories; they are read again when somebody asks."""
@@ -97,7 +113,8 @@ class Material:
     def _load(self, entry: Mapping[str, Any]) -> RunFiles:
         folder = self.folder / str(entry["id"])
         run = RunFiles(entry=entry, folder=folder, present=False)
-        if folder.parent != self.folder or not (folder / "run.json").is_file():
+        inside = folder.parent == self.folder and folder.name != ".." and not folder.is_symlink()
+        if not inside or not (folder / "run.json").is_file():
             run.trouble = "its folder is not there"
             return run
         try:

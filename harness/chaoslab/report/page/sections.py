@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import zlib
 from base64 import b64encode
 from collections import Counter
@@ -19,18 +20,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from chaoslab import __version__
+from chaoslab.report.page.answer import answer_of
 from chaoslab.report.page.gaps import gaps_of
 from chaoslab.report.page.matrix import words_of
-from chaoslab.report.words import headline, short_agent, time_words
+from chaoslab.report.words import short_agent, time_words
 
-EXIT_MEANS: Final = {
-    0: "nothing counts against it",
-    1: "a promise is broken",
-    3: "a check that the contract requires is unproven",
-    4: "the lab or the agent's code broke, or a planted bug was missed",
-    5: "the same choices gave another history",
-    130: "interrupted; what had finished is here",
-}
 STATES: Final = ("broken", "unproven", "not-promised", "proven")
 _STATE_WORDS: Final = {
     "broken": "broken",
@@ -122,33 +116,6 @@ def _subject(results: Mapping[str, Any]) -> str:
     return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
 
 
-def answer_of(results: Mapping[str, Any], counts: Mapping[str, int], /) -> dict[str, Any]:
-    """The word, its look, and the sentences below it."""
-    code = results["exit_code"]
-    proven = any(r["verdict"] in ("valid", "invalid") for r in results["runs"])
-    known = sum(1 for one in results.get("known") or () if one["state"] == "known")
-    open_lines = counts.get("unproven", 0)
-    words = {1: ("Broken", "bad"), 3: ("Unproven", "warn"), 4: ("Could not tell", "bad")}
-    words |= {5: ("Not repeatable", "bad"), 130: ("Interrupted", "warn")}
-    word, look = words.get(code, ("Held", "ok"))
-    if code == 0 and not proven:
-        word, look = "Nothing proven", "warn"
-    elif code == 0 and known:
-        word, look = f"Held, but for {known} known", "warn"
-    but = []
-    if code == 0 and open_lines:
-        but.append(f"{open_lines} promise{'s' * (open_lines != 1)} unproven.")
-    if results.get("stopped"):
-        but.append(f"Stopped: {results['stopped']}")
-    return {
-        "word": word,
-        "look": look,
-        "says": [line for line in headline(results["runs"]).split("\n") if line] + but,
-        "code": code,
-        "means": EXIT_MEANS.get(code, "see docs/reference/results.md"),
-    }
-
-
 def what_was_tested(
     results: Mapping[str, Any], /, *, unmasked: bool
 ) -> list[tuple[str, list[str]]]:
@@ -166,7 +133,7 @@ def what_was_tested(
         ("Agent", _distinct(r["agent"] for r in subjects)),
         ("Contract", contracts),
         ("Backend", _distinct(backends.get(r["backend"], r["backend"]) for r in subjects)),
-        ("Runs", [f"{len(runs):,}", f"seeds {seeds_words(r['seed'] for r in runs)}"]),
+        ("Runs", [_runs_words(runs), seeds_words(r["seed"] for r in runs)]),
         ("Profile", [results["profile"]] if results.get("profile") else []),
         ("Part", _part(results)),
         ("Started", [_stamp(results.get("started"))] if results.get("started") else []),
@@ -178,6 +145,11 @@ def what_was_tested(
         ("Masking", ["OFF: sensitive values are shown as they are"] if unmasked else []),
     ]
     return [(name, values) for name, values in rows if values]
+
+
+def _runs_words(runs: Sequence[Mapping[str, Any]]) -> str:
+    planted = sum(1 for run in runs if run["role"] != "subject")
+    return f"{len(runs):,}" + (f", {planted:,} of them of planted bugs" if planted else "")
 
 
 def _distinct(values: Iterable[str]) -> list[str]:
@@ -201,9 +173,10 @@ def _part(results: Mapping[str, Any]) -> list[str]:
 def seeds_words(seeds: Iterable[int], /) -> str:
     """Seeds as ranges.
 
-    >>> seeds_words([3, 0, 1, 2, 9])
-    '0-3, 9'
+    >>> seeds_words([3, 0, 1, 2, 9]), seeds_words([7])
+    ('seeds 0-3, 9', 'seed 7')
     """
+    seeds = set(seeds)
     spans: list[list[int]] = []
     for seed in sorted(set(seeds)):
         if spans and spans[-1][1] == seed - 1:
@@ -211,7 +184,8 @@ def seeds_words(seeds: Iterable[int], /) -> str:
         else:
             spans.append([seed, seed])
     told = [str(a) if a == b else f"{a}-{b}" for a, b in spans]
-    return ", ".join(told[:_SEEDS_MAX]) + (" …" if len(told) > _SEEDS_MAX else "")
+    more = " …" if len(told) > _SEEDS_MAX else ""
+    return f"seed{'s' * (len(seeds) != 1)} {', '.join(told[:_SEEDS_MAX])}{more}"
 
 
 def promises_section(subjects: Sequence[Mapping[str, Any]], /) -> dict[str, Any]:
@@ -285,7 +259,18 @@ def card(
         "seeds": seeds_words(bug["seeds"]),
         "agent": short_agent(bug["agent"]),
         "drawn": f"bug-{number}" in chunks,
+        "accept": _accept(failure),
     }
+
+
+def _accept(failure: Any) -> str:
+    """The command that accepts a bug for a time; who and why is for a person to say."""
+    bug = failure.bug
+    if bug.get("warning") or bug["state"] not in ("new", "expired") or not failure.replay:
+        return ""
+    command = failure.replay.replace("chaoslab replay", "chaoslab accept", 1)
+    signed = '--owner "who" --reason "why" --expires 30d'
+    return f"{command} --fingerprint {shlex.quote(bug['fingerprint'])} {signed}"
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -26,6 +26,7 @@ TRIES_MAX: Final = 60
 AROUND_MAX: Final = 20
 _AROUND_TEXT_MAX: Final = 1_000
 _WITH_NEIGHBOURS_MAX: Final = 10
+_TASKS_MAX: Final = 3
 _NEAR: Final = 2  # calls of the same task before and after one of the story
 _LEFT_OUT: Final = ("model.", "leases.")
 
@@ -125,6 +126,8 @@ def calls_around(scene: Scene, /) -> list[Op]:
         after = [c for c in calls if c.index > op.index][:_NEAR]
         for far, other in [*enumerate(before), *enumerate(after)]:
             near[other.index] = min(far, near.get(other.index, far))
+    if not kept and len(by_task) > _TASKS_MAX:
+        return []  # a story of many tasks and no call: whatever they asked for is beside the point
     room = max(0, _WITH_NEIGHBOURS_MAX - len(kept))
     kept.update(sorted((i for i in near if i not in kept), key=lambda i: (near[i], i))[:room])
     return [view[i] for i in sorted(kept)]

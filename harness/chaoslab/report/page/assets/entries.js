@@ -48,7 +48,7 @@ globalThis.lab = globalThis.lab || {};
         "aria-label": `${this.h.n} entries; arrow keys, Home and End move, Enter opens`,
       }, this.spacer, this.window);
       this.title = lab.el("p", { class: "en-title", "aria-live": "polite" }, "Choose an entry to see what it carried.");
-      this.value = lab.el("pre", { class: "en-value", tabindex: 0, "aria-label": "value of the chosen entry" });
+      this.value = lab.el("pre", { class: "en-value", tabindex: 0, role: "group", "aria-label": "value of the chosen entry" });
       container.append(lab.el("div", { class: "en" },
         lab.el("div", { class: "en-bar" }, lab.el("label", {}, "Entry # ", this.number), go, next,
           lab.el("span", { class: "st-where" }, `${this.h.n} entries, ◆ is evidence`)),

@@ -7,6 +7,7 @@ globalThis.lab = globalThis.lab || {};
 
 (() => {
   const PAGE = 100;
+  const DETAILS_BLOCK = 250;
   const LOOKS = {
     held: "ok", "bug found": "ok", broken: "bad", "BUG MISSED": "bad", "could not run": "bad",
     "not repeatable": "bad", unproven: "warn", known: "warn",
@@ -32,7 +33,7 @@ globalThis.lab = globalThis.lab || {};
   // What a bug is called, read off the cards of this page.
   function bugName(fingerprint) {
     const card = document.querySelector(`[data-fingerprint="${CSS.escape(fingerprint)}"]`);
-    return card ? card.dataset.name : fingerprint;
+    return card ? card.dataset.name : "";
   }
 
   const COLUMNS = [
@@ -105,7 +106,7 @@ globalThis.lab = globalThis.lab || {};
           label("Find", this.text, "grow"), label("Verdict", this.word), label("Scenario", this.scenario)),
         this.note,
         lab.el("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": "Runs" },
-          lab.el("table", { class: "run-table" }, lab.el("caption", { class: "visually-hidden" }, "Runs"),
+          lab.el("table", { class: this.columns.some((c) => c.many) ? "run-table many" : "run-table" }, lab.el("caption", { class: "visually-hidden" }, "Runs"),
             lab.el("thead", {}, this.head), this.body)),
         this.foot);
       for (const column of this.columns) this.head.append(this.heading(column));
@@ -131,7 +132,7 @@ globalThis.lab = globalThis.lab || {};
       for (const one of document.querySelectorAll(".cell[aria-current]")) one.removeAttribute("aria-current");
       const link = document.querySelector(`a.cell[href="#cell-${number}"]`);
       if (link) link.setAttribute("aria-current", "true");
-      const row = link && link.closest("tr").querySelector("th").textContent.trim();
+      const row = link && link.closest("tr").dataset.row;
       this.note.replaceChildren(lab.el("span", {}, "Runs of ", lab.el("b", {}, row || "one cell"), ", ", link ? link.title : ""),
         lab.el("button", { type: "button", onclick: () => this.all() }, "Show all runs"));
       this.note.hidden = false;
@@ -227,9 +228,8 @@ globalThis.lab = globalThis.lab || {};
       const { raw, get, scenario, agent } = this.data;
       const n = get(row, "n");
       const bugs = get(row, "bugs");
-      const what = bugs.length
-        ? bugName(raw.fingerprints[bugs[0]]) + (bugs.length > 1 ? ` (and ${bugs.length - 1} more)` : "")
-        : get(row, "why");
+      const named = bugs.length ? bugName(raw.fingerprints[bugs[0]]) : "";
+      const what = (named || get(row, "why")) + (bugs.length > 1 ? ` (and ${bugs.length - 1} more)` : "");
       const cells = {
         n: null,
         scenario: scenario(row),
@@ -267,16 +267,23 @@ globalThis.lab = globalThis.lab || {};
       sheet.firstChild.replaceWith(head(sheet, title, data.get(row, "word"), `Run ${n} · ${data.agent(row)}`));
       sheet.querySelector("button").focus();
       body.replaceChildren(facts(data, row));
-      if (!lab.holds(`run-${n}`)) {
+      const run = await details(n);
+      if (!run) {
         body.append(left(data, row));
         return;
       }
-      const run = await lab.chunk(`run-${n}`);
       if (mine === asked) body.append(...parts(run, n));
     } catch (error) {
       lab.tell(body, `The run cannot be shown: ${error.message}`);
     }
   };
+
+  /** What this file says of a run: drawn runs have a part of their own, the others share theirs. */
+  async function details(n) {
+    if (lab.holds(`run-${n}`)) return lab.chunk(`run-${n}`);
+    const block = `details-${Math.floor(n / DETAILS_BLOCK)}`;
+    return lab.holds(block) ? (await lab.chunk(block))[n] : undefined;
+  }
 
   function head(sheet, title, word, line) {
     return lab.el("header", { class: "sheet-head" },
@@ -303,15 +310,16 @@ globalThis.lab = globalThis.lab || {};
   }
 
   const section = (name, ...children) => lab.el("section", {}, lab.el("h3", {}, name), ...children);
-  const plain = (text, label) => lab.el("pre", { class: "plain", tabindex: "0", "aria-label": label }, lab.el("code", {}, text));
+  const plain = (text, label) => lab.el("pre", { class: "plain", tabindex: "0", role: "group", "aria-label": label }, lab.el("code", {}, text));
 
   function parts(run, n) {
     const out = [];
-    if (run.why && !run.violations.length) out.push(lab.el("p", {}, run.why));
+    if (run.why && !run.violations.length) out.push(lab.el("p", { class: "run-why" }, run.why));
+    if (run.differs && run.violations.length) out.push(lab.el("p", { class: "run-why" }, chip("not repeatable"), ` ${run.differs}`));
     if (run.violations.length) out.push(section("What is broken", run.violations.map((one, i) => violation(one, i === 0)),
       run.violations_left_out ? lab.el("p", { class: "note" }, `${count(run.violations_left_out)} more stand in results.json.`) : null));
     out.push(section("See it again", lab.el("div", { class: "code" }, lab.copyButton(run.replay, "the replay command"),
-      lab.el("pre", { tabindex: "0", "aria-label": "Replay command" }, lab.el("code", {}, run.replay)))));
+      lab.el("pre", { tabindex: "0", role: "group", "aria-label": "Replay command" }, lab.el("code", {}, run.replay)))));
     out.push(record(run, n));
     if (run.checks.length) out.push(checks(run.checks));
     if (run.faults && Object.keys(run.faults).length > 3) out.push(section("Faults", plain(JSON.stringify(run.faults, null, 1), "Faults")));

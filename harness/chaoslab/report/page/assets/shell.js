@@ -226,6 +226,7 @@ globalThis.lab = globalThis.lab || {};
           onSelect: (i) => lab.showEntry($("[data-picked]", details), history, i) });
       }
       place.classList.add("drawn");
+      place.closest(".part").classList.add("is-drawn");
     } catch (error) {
       fail(place, error);
     }
@@ -250,7 +251,7 @@ globalThis.lab = globalThis.lab || {};
     const said = lab.sentence ? lab.sentence(history, i) : `#${i}`;
     const text = typeof value === "string" ? value : JSON.stringify(value, null, 1);
     place.replaceChildren(lab.el("p", { class: "label" }, said),
-      lab.el("pre", { class: "plain", tabindex: "0", "aria-label": `What entry ${i} carried` }, lab.el("code", {}, text)));
+      lab.el("pre", { class: "plain", tabindex: "0", role: "group", "aria-label": `What entry ${i} carried` }, lab.el("code", {}, text)));
   };
 
   let printing = false;

@@ -53,6 +53,8 @@ globalThis.lab = globalThis.lab || {};
     refused: () => lab.svg("g", {}, lab.svg("circle", { class: "refused", cx: 11, cy: 9, r: 6.5 }),
       lab.svg("path", { class: "call-fail", d: "M7 9H15" })),
     crash: () => lab.svg("path", { class: "crash", d: "M5 3L17 15M5 15L17 3" }),
+    again: () => lab.svg("path", { class: "absorbed", d: "M11 1l8 8l-8 8l-8 -8z" }),
+    evidence: () => lab.svg("text", { class: "evidence-text", x: 11, y: 14, "text-anchor": "middle" }, "#"),
     flag: () => lab.svg("path", { class: "flag tone-plain", d: "M6 17V1L18 6L6 11" }),
     break: () => lab.svg("path", { class: "break", d: "M9 1V17M13 1V17" }),
   };

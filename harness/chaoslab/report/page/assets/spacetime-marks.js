@@ -11,7 +11,7 @@ globalThis.lab = globalThis.lab || {};
 
   /** Draws a plan (lab.layout) into an SVG root; returns the marks by entry. */
   lab.drawPlan = (root, plan, { witness }) => {
-    const d = { plan, h: plan.h, marks: new Map(), taken: [], witness, story: plan.mode === "story" };
+    const d = { plan, h: plan.h, marks: new Map(), taken: [], waiting: [], witness, story: plan.mode === "story" };
     d.under = root.appendChild(svg("g", { "aria-hidden": "true" }));
     d.arrows = root.appendChild(svg("g", { "aria-hidden": "true" }));
     d.texts = root.appendChild(svg("g", { "aria-hidden": "true" }));
@@ -26,6 +26,8 @@ globalThis.lab = globalThis.lab || {};
       if (invoke >= 0) calls.add(invoke);
     }
     for (const invoke of calls) call(d, invoke);
+    // A text may not lie over another bolt, so it waits until all of them are there.
+    for (const [x, y, said] of d.waiting) beside(d, x, y, said);
     for (const op of plan.entries) if (!d.marks.has(op)) mark(d, op);
     for (const op of plan.entries) if (d.marks.has(op)) d.over.appendChild(d.marks.get(op));
     return d.marks;
@@ -233,9 +235,10 @@ globalThis.lab = globalThis.lab || {};
     const g = entry(d, strike.op, x, y, "strike");
     g.append(svg("path", { class: "strike", d: BOLT, transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})` }));
     d.marks.set(strike.op, g);
+    d.taken.push({ x: x - 7, y: y - 12, wide: 14, high: 24 });
     if (!d.story && d.plan.strikeTexts > 30) return;
     d.plan.strikeTexts = (d.plan.strikeTexts || 0) + 1;
-    beside(d, x, y, [strike.title, strike.detail]);
+    d.waiting.push([x, y, [strike.title, strike.detail]]);
   }
 
   /** Two lines of text near a point, where nothing else is written yet. */

@@ -166,11 +166,13 @@ globalThis.lab = globalThis.lab || {};
         ["sent", "asks", has((op) => h.letters[op] === "i")],
         ["commit", "committed: it is done", has((op) => h.letters[op] === "c")],
         ["extra", "done again: one row more", has((op) => h.repeats(op) > 0)],
+        ["again", "repeat recognised: nothing done twice", has((op) => h.letters[op] === "e" && h.f(op).startsWith("tools."))],
         ["strike", "fault by the lab", has((op) => h.f(op) === "nemesis.strike")],
         ["unknown", "outcome unknown", has((op) => h.letters[op] === "n")],
         ["refused", "refused", has((op) => h.letters[op] === "f")],
         ["crash", "process killed", has((op) => h.f(op) === "process.kill")],
         ["flag", "reports an outcome", has((op) => h.f(op) === "task.outcome")],
+        ["evidence", "number underlined: evidence", has((op) => this.witness.has(op))],
         ["break", "quiet time, cut short", this.plan.steps.some((s) => s.quiet >= 1e6)],
       ];
       lab.clear(this.legend);
