@@ -127,6 +127,23 @@ def test_a_bug_fails_in_words_and_what_proves_nothing_is_skipped(team: Pytest, h
     assert again.returncode == 0 and "Bit for bit the same" in again.stdout, again.stdout
 
 
+def test_a_known_bug_is_skipped_and_every_folder_of_runs_has_its_report(
+    team: Pytest, chaoslab: Pytest, here: Path
+) -> None:
+    asked = (f"--chaos-agent={DOUBLE}", f"--chaos-scenarios={SCENARIO}", "--chaos-seed=0")
+    assert team(*asked).returncode == 1
+    [campaign] = [p for p in (here / "reports").iterdir() if p.is_dir() and not p.is_symlink()]
+    assert (campaign / "report.html").stat().st_size > 10_000
+    [run] = [str(p) for p in campaign.iterdir() if p.is_dir()]
+    words = ("--owner", "pay", "--reason", "PAY-12", "--expires", "30d")
+    accepted = chaoslab("accept", run, *words)
+    assert accepted.returncode == 0, accepted.stdout + accepted.stderr
+    done = team(*asked, "-rs")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "broken, and known (effects.delivery" in done.stdout
+    assert "1 skipped" in done.stdout
+
+
 def test_the_reference_agent_passes_and_gives_what_the_command_gives(
     team: Pytest, chaoslab: Pytest, here: Path
 ) -> None:

@@ -37,8 +37,9 @@ class Opened:
 
 def missing() -> str:
     """What is not there, in words; "" where everything is."""
-    if importlib.util.find_spec("playwright") is None:
-        return "playwright is not installed; next: pip install 'chaoslab[browser]'"
+    for module in ("playwright", "axe_playwright_python"):
+        if importlib.util.find_spec(module) is None:
+            return f"{module} is not installed; next: pip install 'chaoslab[browser]'"
     if not any(map(shutil.which, NAMES)):
         return "there is no Chromium; next: apt-get install chromium"
     return ""

@@ -9,15 +9,14 @@ they can be made again at any time, elsewhere, or from the shards of several mac
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from chaoslab.core.errors import LabError, mend_disk
 from chaoslab.report.comment import comment
 from chaoslab.report.compare import compare
 from chaoslab.report.events import lines
+from chaoslab.report.files import write_text
 from chaoslab.report.junit import junit_xml
 from chaoslab.report.page import write_page
 from chaoslab.run.store import read_results
@@ -52,19 +51,5 @@ def write_outputs(
         "comment.md": comment(results, against=against, folder=shown),
     }
     for name, text in texts.items():
-        _write(target / name, text)
+        write_text(target / name, text)
     return [page, *(target / name for name in texts)]
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes a file whole or not at all. A lone surrogate has no place in UTF-8 and is replaced."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        aside.write_bytes(text.encode("utf-8", "replace"))
-        os.replace(aside, path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise LabError(
-            f"{path} cannot be written: {error.strerror}",
-            hint=f"{mend_disk(error)}, and make it again with chaoslab report",
-        ) from None

@@ -9,12 +9,12 @@ report can be made again later, on another machine, or from merged shards, and g
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from chaoslab.core.errors import LabError, mend_disk
+from chaoslab.core.errors import LabError
+from chaoslab.report.files import write_text
 from chaoslab.report.page.chunks import chunks_of
 from chaoslab.report.page.failures import failures_of
 from chaoslab.report.page.material import load_material
@@ -49,7 +49,7 @@ def write_page(
             hint="look for a history that was not written by chaoslab",
         ) from None
     path = folder / PAGE_FILE if out is None else out
-    _write(path, text)
+    write_text(path, text)
     return path
 
 
@@ -67,20 +67,3 @@ def _page_of(folder: Path, *, unmasked: bool, against: Mapping[str, Any] | None,
         unmasked=unmasked,
     )
     return page_html(context)
-
-
-def _write(path: Path, text: str) -> None:
-    """The file is there whole or not at all. Half a character becomes a question mark."""
-    aside = path.with_name(f".{path.name}.tmp")
-    try:
-        with aside.open("wb") as file:
-            file.write(text.encode("utf-8", "replace"))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise LabError(
-            f"{path} cannot be written: {error.strerror}",
-            hint=mend_disk(error),
-        ) from None
