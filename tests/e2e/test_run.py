@@ -194,8 +194,8 @@ def test_demo_shows_the_two_charges_and_why(chaoslab: Run, here: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "#1" in done.stdout and "#2" in done.stdout
     assert "chaoslab replay reports/latest/" in done.stdout
-    command = done.stdout.strip().splitlines()[-1].split()[1:]
-    assert chaoslab(*command).returncode == 0
+    replay = next(line for line in done.stdout.splitlines() if "chaoslab replay" in line)
+    assert chaoslab(*replay.split()[1:]).returncode == 0
 
 
 def test_list_doctor_and_explain_work(chaoslab: Run) -> None:

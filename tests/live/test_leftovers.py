@@ -70,6 +70,11 @@ def left_of(folder: Path) -> list[str]:
     return left + (["port"] if listens(known["lab"]) else [])
 
 
+def heed_ctrl_c() -> None:
+    """A shell's background job ignores Ctrl-C, and so would its children; here it must count."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def cli(folder: Path, *words: str, more: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
     """`chaoslab run` on its way: the agent lives and gets no further."""
     path, scenario = with_words(folder, *words), scenario_file(folder, "stuck", SILENCE)
@@ -81,6 +86,7 @@ def cli(folder: Path, *words: str, more: tuple[str, ...] = ()) -> subprocess.Pop
         env={**os.environ, "PYTHONPATH": str(HARNESS)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        preexec_fn=heed_ctrl_c,
     )
     assert until((folder / "told.json").exists, 30), "the agent was not started"
     assert all(lives(pid) for pid in told(folder)["pids"].values())
