@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from chaoslab.contract import Contract
-from chaoslab.faults.model import Fault, Site
+from chaoslab.faults.model import NONE, Fault, Site
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +53,9 @@ def matches(fault: Fault, site: Site, contract: Contract, /) -> bool:
     """Whether a site fits a fault's pattern."""
     return (
         fault.attempt == site.attempt
-        and fault.session in ("", site.session)
-        and fault.task in ("", site.task)
-        and fault.marker in ("", site.marker)
+        and fault.session in ("", site.session or NONE)
+        and fault.task in ("", site.task or NONE)
+        and fault.marker in ("", site.marker or NONE)
         and at_port(fault.at, site.port, contract)
         # A question to a guest, which names no action, does not reach the code that traps.
         and (fault.kind != "trap" or bool(site.marker))
@@ -105,6 +105,15 @@ class Nemesis:
                 self._late.remove(one)
                 found.append(one)
         return found
+
+    def left(self) -> list[tuple[int, tuple[Site, ...]]]:
+        """The faults that have not met their call yet: their numbers, and where they wait."""
+        exact: dict[int, list[Site]] = {}
+        for site, ones in self._exact.items():
+            for one in ones:
+                exact.setdefault(one.number, []).append(site)
+        waiting = [(number, tuple(sites)) for number, sites in exact.items()]
+        return sorted([*waiting, *((one.number, ()) for one in self._late)], key=lambda x: x[0])
 
     def count(self, one: Placed, /) -> None:
         """Notes that a fault has struck."""

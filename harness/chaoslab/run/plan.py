@@ -36,7 +36,7 @@ def execution_of(spec: RunSpec, scenario: Scenario, placed: tuple[Placed, ...], 
     """One execution of a run: of its scenario, or of the scenario's calm form."""
     # A recording belongs to the execution with faults; the one without follows the seed.
     choices = spec.choices if scenario is spec.scenario else None
-    if choices is None and scenario.schedule.choices:
+    if choices is None:
         choices = scenario.schedule.choices
     return ExecutionSpec(
         scenario=scenario,

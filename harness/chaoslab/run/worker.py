@@ -34,10 +34,12 @@ from chaoslab.core.clock import monotonic_ms
 from chaoslab.core.errors import ChaosError
 from chaoslab.history import Writer
 from chaoslab.run.own import JudgeOwn, judge_own
+from chaoslab.run.strikes import StrikeBatch, strike_all
 from chaoslab.run.trials import Trials, try_all
 from chaoslab.world.api import Observable, Releasable, Resumable
 
 MEMORY_MAX_BYTES = 3 << 30
+EACH_MS = 500  # what each execution of a request of many adds to its time
 _PRINTED_MAX = 64_000
 
 
@@ -126,7 +128,9 @@ def answer_to(request: Any) -> dict[str, Any]:
     if isinstance(request, str):
         return try_loading(request)
     if isinstance(request, Trials):
-        return quietly(lambda: {"trials": try_all(request.specs)})
+        return quietly(lambda: {"trials": try_all(request.specs, whole=request.whole)})
+    if isinstance(request, StrikeBatch):
+        return quietly(lambda: {"batch": strike_all(request).to_json()})
     if isinstance(request, Invariant):
         return quietly(lambda: {"loads": callable(load_function(request.check))})
     if isinstance(request, JudgeOwn):
@@ -194,6 +198,13 @@ def _target_of(request: Any) -> Target | None:
     return spec.target if isinstance(spec, ExecutionSpec) else None
 
 
+def _executions_of(request: Any) -> int:
+    """How many executions a request of many asks for; 0 for any other."""
+    if isinstance(request, Trials):
+        return 2 * len(request.specs)
+    return len(request.strikes) + 1 if isinstance(request, StrikeBatch) else 0
+
+
 def main() -> None:
     """Serves requests until standard input ends."""
     requests = os.fdopen(os.dup(0), "rb")
@@ -213,6 +224,7 @@ def main() -> None:
         request = pickle.loads(frame)
         target = _target_of(request)
         limit_s = own_limit_s if target is None else target.wall_ms_max // 1000 + 10
+        limit_s += EACH_MS * _executions_of(request) // 1000
         if target is not None:
             end_with_parent(pipe)
         # Should the parent be killed, nobody is left to watch: then this ends by itself.

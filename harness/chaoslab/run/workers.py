@@ -20,6 +20,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -33,8 +34,9 @@ from chaoslab.core.clock import monotonic_ms
 from chaoslab.core.errors import AdapterError, LabError
 from chaoslab.run.model import RunSpec
 from chaoslab.run.own import JudgeOwn, finding_from, judge_own
+from chaoslab.run.strikes import BatchEnd, StrikeBatch, Struck, strike_all
 from chaoslab.run.trials import Trial, Trials, try_all
-from chaoslab.run.worker import execute, receive, send, try_loading
+from chaoslab.run.worker import EACH_MS, execute, receive, send, try_loading
 
 HASH_SEEDS: Final = {"first": "101", "repeat": "20202"}
 _RECYCLE_AFTER: Final = 250
@@ -138,6 +140,7 @@ class Worker:
             "crashed the interpreter or ran out of memory",
             "printed": text,
             "exit": 4,
+            "died": True,
         }
 
     @property
@@ -216,19 +219,52 @@ class Workers:
                 if result["broke"]:
                     raise AdapterError(result["broke"])
 
-    def trials(self, specs: Sequence[RunSpec]) -> list[Trial]:
+    def trials(self, specs: Sequence[RunSpec], *, whole: bool = False) -> list[Trial]:
         """Runs as trials, in order. Where one of them breaks the interpreter, each is tried by
         itself, so that it costs its own verdict only."""
         if self.in_process:
-            return [Trial.from_json(raw) for raw in try_all(specs)]
-        frame = pickle.dumps(Trials(specs=tuple(specs)))
-        result = self._ask(frame, "first", executions=2 * len(specs))
+            return [Trial.from_json(raw) for raw in try_all(specs, whole=whole)]
+        result = self._ask_many(Trials(specs=tuple(specs), whole=whole), 2 * len(specs))
         if not result["broke"]:
             return [Trial.from_json(raw) for raw in result["trials"]]
         if len(specs) == 1:
             [spec] = specs
             return [Trial(scenario=spec.scenario.id, seed=spec.seed, broke=result["broke"])]
-        return [found for spec in specs for found in self.trials([spec])]
+        return [found for spec in specs for found in self.trials([spec], whole=whole)]
+
+    def strikes(self, batch: StrikeBatch, group: str = "first") -> BatchEnd:
+        """The executions of a batch. Where one of them breaks the interpreter, each is done by
+        itself, and nothing is shared."""
+        if self.in_process:
+            return strike_all(batch)
+        count = len(batch.strikes) + 1
+        result = self._ask_many(batch, count, group)
+        if not result["broke"]:
+            return BatchEnd.from_json(result["batch"])
+        if not batch.strikes:
+            return BatchEnd(control=Struck(word="broke", why=result["broke"]))
+        if len(batch.strikes) == 1:
+            # Not the strike's fault if the interpreter does not even outlive the control.
+            end = self.strikes(replace(batch, strikes=(), groups=()), group)
+            if end.control.word != "held":
+                return end
+            return replace(end, rows=(Struck(word="broke", why=result["broke"]),))
+        ends = [
+            self.strikes(replace(batch, strikes=(one,), groups=()), group) for one in batch.strikes
+        ]
+        if any(end.control.word != "held" for end in ends):
+            return next(end for end in ends if end.control.word != "held")
+        return replace(ends[0], rows=tuple(row for end in ends for row in end.rows))
+
+    def _ask_many(self, request: Trials | StrikeBatch, count: int, group: str = "first") -> Any:
+        """A request of `count` executions, which get that much more time. An interpreter that died
+        may have been killed by somebody else, so the last word is that of a second one."""
+        frame = pickle.dumps(request)
+        limit_ms = self.watchdog_ms + EACH_MS * count
+        result = self._ask(frame, group, executions=count, limit_ms=limit_ms)
+        if result.get("died") and count <= 2:
+            result = self._ask(frame, group, executions=count, limit_ms=limit_ms)
+        return result
 
     def judge_own(
         self, spec: RunSpec, history: Path, control: Path | None = None, repeat: Path | None = None

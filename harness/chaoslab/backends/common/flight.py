@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from contextvars import Context
+from functools import partial
 from typing import Any
 
 from chaoslab.backends.common.call import Call
@@ -391,7 +392,7 @@ class Flight:
                 self._refuse(kind)
                 return
             if kind == "hold":
-                hub.hold(one.number, lambda: self._reply(reply, error), one.fault.for_ms)
+                hub.hold(one.number, partial(self._reply, reply, error), one.fault.for_ms)
                 return
             if kind == "delay":
                 extra_ns += _for(one) * MS
@@ -414,7 +415,7 @@ class Flight:
         hub = self._hub
         travel, tie = hub.travel_ns(self.call.base_ms * MS, self.name + "/back")
         when = hub.loop.now_ns + travel + extra_ns
-        action = lambda: self._deliver(reply, error)  # noqa: E731
+        action = partial(self._deliver, reply, error)
         hub.loop.schedule(when, tie, self.name + "/back", action, self.process)
 
     def _hung_up(self) -> None:

@@ -24,6 +24,7 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 from chaoslab.backends.common.loop import CURRENT, Event, Incarnation
+from chaoslab.core.clock import monotonic_ns
 
 
 class SimTask(asyncio.Task[Any]):
@@ -61,6 +62,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self._events: list[tuple[int, int, str, int, Event | asyncio.TimerHandle]] = []
         self._sequence = 0  # of events
         self._made = 0  # tasks
+        self.agent_ns = 0  # wall time in handles of agents, for statistics alone
         self.on_exit: Callable[[SystemExit], None] = lambda leaving: None
         self.on_error: Callable[[BaseException], None] = lambda error: None
         self.on_spin: Callable[[], None] = lambda: None
@@ -185,10 +187,13 @@ class SimLoop(asyncio.BaseEventLoop):
                 if owner.parked is not None:
                     owner.parked.append(handle)
                     continue
+            began = monotonic_ns() if owner is not None else 0
             try:
                 handle._run()
             except SystemExit as leaving:
                 self.on_exit(leaving)
+            if began:
+                self.agent_ns += monotonic_ns() - began
 
     def next_time(self) -> int | None:
         """When the next event is due; None where nothing is planned."""
@@ -200,6 +205,14 @@ class SimLoop(asyncio.BaseEventLoop):
                 return events[0][0]
             heapq.heappop(events)
         return None
+
+    def pending(self) -> list[tuple[int, int, str, Event | asyncio.TimerHandle]]:
+        """What is still to happen: (time, tie, name, what), in no order."""
+        return [
+            (when, tie, name, item)
+            for when, tie, name, _, item in self._events
+            if not (item.cancelled if isinstance(item, Event) else item.cancelled())
+        ]
 
     def step(self) -> bool:
         """Jumps to the next event, fires it, and runs what it made ready. False: nothing left."""
