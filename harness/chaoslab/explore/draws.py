@@ -64,6 +64,7 @@ _LENGTHS_MS: Final = {
 _UNTIL_HEALED: Final = ("hold", "pause", "partition")  # where for_ms is left out
 # In a world of days nothing is held back until its end: no key is kept for so long.
 _HEALS_SOON_MS: Final = 3_600_000
+_TRIES: Final = ((1, 1), (1, 1), (1, 1), (1, 1), (1, 1), (2, 1), (1, 2), (1, 3))
 _SAME, _OTHER = "the same at the next try", "something else at the next try"
 _TRIED_AGAIN: Final = ("silence", "reset", "error-reply", "crash", "trap", "rate-limit")
 
@@ -83,12 +84,13 @@ NOTHING_SEEN: Final = Seen()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:
-    """A place, and which calls there may be struck: of which tasks, about what, which try."""
+    """A place, and which calls there may be struck: of which tasks, about what, and which tries
+    (the first, and how many)."""
 
     at: str
     tasks: tuple[str, ...]
     markers: tuple[str, ...]
-    attempts: tuple[int, ...]
+    tries: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,11 +226,12 @@ def _places(base: _Base, use: Use) -> list[_Place]:
 
 
 def _place(base: _Base, at: str, tasks: list[str]) -> _Place:
+    late = [n for port, n in base.tries if port == at]
     return _Place(
         at=at,
         markers=("", *(shape for port, shape in base.shapes if port == at)),
         tasks=(*tasks, NONE) if at in base.nobodys else tuple(tasks),
-        attempts=(1, 1, 1, 1, 1, 2, *(n for port, n in base.tries if port == at)),
+        tries=(*_TRIES, *((n, 1) for n in late), *((1, n) for n in late)),
     )
 
 
@@ -379,10 +382,10 @@ def _faults(
         share = len(places) // 4 if last and last.kind in _TRIED_AGAIN else 0
         place = one_of([*places, *[_SAME] * share, *[_OTHER] * share])
         if last and place == _SAME:
-            last = replace(last, attempt=last.attempt + 1)
+            last = replace(last, attempt=last.attempt + last.times)
         elif last and place == _OTHER:
             strike = _strike(base, last.at, one_of)
-            next_try = last.attempt + 1
+            next_try = last.attempt + last.times
             last = replace(strike, task=last.task, marker=last.marker, attempt=next_try)
         else:
             last = _at(_strike(base, place.at, one_of), place, one_of)
@@ -406,7 +409,8 @@ def _at(strike: Fault, place: _Place, one_of: Callable[[Sequence[Any]], Any]) ->
     filled = marker.replace("{task}", named).replace("{session}", named.partition("-")[0])
     if task == NONE and filled != marker:
         filled = ""  # what belongs to no task may be about any
-    return replace(strike, task=task, marker=filled, attempt=one_of(place.attempts))
+    attempt, times = one_of(place.tries)
+    return replace(strike, task=task, marker=filled, attempt=attempt, times=times)
 
 
 @lru_cache(maxsize=1_024)

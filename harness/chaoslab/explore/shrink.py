@@ -190,14 +190,17 @@ class _Search:
         self._any(steps.exact_faults(self.best, control, sites, self._contract))
 
     def _faults(self) -> None:
-        if self._any(steps.fewest_faults(self.best)) or len(self.best.faults) < 3:
+        if self._any(steps.fewest_faults(self.best)) or len(self.best.faults) < 2:
             return
 
         def some(faults: Sequence[Fault]) -> Step:
             words = f"{len(faults)} faults"
             return Step(words=words, scenario=replace(self.best, faults=tuple(faults)))
 
-        self._thin(self.best.faults, some)
+        if len(self.best.faults) > 2:
+            self._thin(self.best.faults, some)
+        while self._any(steps.lasting_faults(self.best)):
+            pass
 
     def _workload(self) -> None:
         workload = self._spec.workload

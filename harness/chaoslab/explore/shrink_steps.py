@@ -55,7 +55,9 @@ def exact_faults(
     found: list[Fault] = []
     for placed in place(scenario.faults, control, contract):
         fault = placed.fault
-        there = placed.sites or tuple(s for s in sites if matches(fault, s, contract))[:1]
+        # What lasts for several tries stands at the first of them.
+        begun = placed.sites[:: fault.times]
+        there = begun or tuple(s for s in sites if matches(fault, s, contract))[:1]
         found += [at_site(fault, site) for site in there] if not _is_exact(fault) else [fault]
         if not there and not _is_exact(fault):
             found.append(fault)
@@ -64,7 +66,7 @@ def exact_faults(
 
 def at_site(fault: Fault, site: Site, /) -> Fault:
     """The same fault at exactly this site."""
-    return exact(
+    found = exact(
         site,
         phase=fault.phase,
         kind=fault.kind,
@@ -73,6 +75,7 @@ def at_site(fault: Fault, site: Site, /) -> Fault:
         after_items=fault.after_items,
         for_ms=fault.for_ms,
     )
+    return replace(found, times=fault.times)
 
 
 def fewest_faults(scenario: Scenario, /) -> Iterator[Step]:
@@ -81,6 +84,29 @@ def fewest_faults(scenario: Scenario, /) -> Iterator[Step]:
     for size in range(min(count, 3 if count <= _PAIRS_FROM_MAX else 2)):
         for some in combinations(faults, size):
             yield Step(words=_count(size, "fault"), scenario=_with(scenario, some))
+
+
+def lasting_faults(scenario: Scenario, /) -> Iterator[Step]:
+    """Faults at several tries of one action as one that lasts: all that stand at a place, else
+    two of them, and as each of them is.
+
+    >>> lost = Fault(at="tools:keyed", phase="after-commit", kind="reset")
+    >>> case = Scenario(name="n", title="t", family="f", faults=(lost, replace(lost, attempt=3)))
+    >>> [one.scenario.faults[0].times for one in lasting_faults(case)]
+    [3]
+    """
+    places: dict[tuple[str, ...], list[Fault]] = {}
+    for fault in scenario.faults:
+        places.setdefault((fault.at, fault.session, fault.task, fault.marker), []).append(fault)
+    for there in places.values():
+        for some in dict.fromkeys((tuple(there), *combinations(there, 2))):
+            first = min(one.attempt for one in some)
+            times = max(one.attempt + one.times for one in some) - first
+            others = [fault for fault in scenario.faults if fault not in some]
+            whole = dict.fromkeys(replace(one, attempt=first, times=times) for one in some)
+            if len(some) > 1:
+                for one in whole:
+                    yield Step(words=one.where(), scenario=_with(scenario, (*others, one)))
 
 
 def earlier_sites(
@@ -122,6 +148,8 @@ def simpler_parameters(scenario: Scenario, number: int, /) -> Iterator[Step]:
     found = [replace(fault, attempt=1), replace(fault, attempt=max(1, fault.attempt // 2))]
     found += [replace(fault, scope="process"), replace(fault, mode="panic")]
     found += [replace(fault, every=False)]
+    if fault.times > 1:
+        found += [replace(fault, times=n) for n in (1, fault.times // 2, fault.times - 1)]
     if fault.after_items:
         found += [replace(fault, after_items=n) for n in (1, fault.after_items - 1) if n]
     if fault.for_ms is not None:

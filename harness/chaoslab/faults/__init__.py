@@ -12,7 +12,7 @@ from chaoslab.faults.model import (
     exact,
     problem,
 )
-from chaoslab.faults.plan import Nemesis, Placed, at_port, matches, place
+from chaoslab.faults.plan import Nemesis, Placed, at_port, lasting, matches, place
 
 __all__ = [
     "KINDS",
@@ -27,6 +27,7 @@ __all__ = [
     "Site",
     "at_port",
     "exact",
+    "lasting",
     "matches",
     "place",
     "problem",

@@ -81,6 +81,7 @@ class Fault:
 
     `for_ms` is the length of a delay, hold, pause or partition (None: until the lab heals).
     `every` strikes each matching site of the fault-free run, else the first in order of name.
+    `times`: it lasts for so many tries of the action, one after the other: one outage, one fault.
     """
 
     at: str
@@ -95,6 +96,7 @@ class Fault:
     scope: str = "process"
     mode: str = "panic"
     every: bool = False
+    times: int = 1
 
     def where(self) -> str:
         """The site in words, for tables and messages."""
@@ -105,6 +107,8 @@ class Fault:
             value = getattr(self, name)
             if value:
                 text += f", no {name}" if value == NONE else f", {name} {value}"
+        if self.times > 1:
+            return f"{text}, tries {self.attempt} to {self.attempt + self.times - 1}"
         return text if self.attempt == 1 else f"{text}, try {self.attempt}"
 
 

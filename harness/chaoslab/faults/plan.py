@@ -37,16 +37,27 @@ def place(
     for number, fault in enumerate(faults):
         first = replace(fault, attempt=1)
         found = [s for s in ordered if matches(first, s, contract)]
-        exact = [replace(s, attempt=fault.attempt) for s in found]
+        struck = found if fault.every else found[:1]
         out.append(
             Placed(
                 number=number,
                 fault=fault,
-                sites=tuple(exact if fault.every else exact[:1]),
+                sites=tuple(site for one in struck for site in lasting(fault, one)),
                 eligible=len(found),
             )
         )
     return tuple(out)
+
+
+def lasting(fault: Fault, site: Site, /) -> list[Site]:
+    """The tries of the action at a site that a fault strikes, the first one first.
+
+    >>> site = Site(session="s1", task="s1-t1", port="tools.refund", marker="o-1", attempt=1)
+    >>> lost = Fault(at="tools.refund", phase="after-commit", kind="reset", attempt=2, times=3)
+    >>> [one.attempt for one in lasting(lost, site)]
+    [2, 3, 4]
+    """
+    return [replace(site, attempt=fault.attempt + nth) for nth in range(fault.times)]
 
 
 def matches(fault: Fault, site: Site, contract: Contract, /) -> bool:
@@ -104,6 +115,8 @@ class Nemesis:
             if matches(one.fault, site, self.contract):
                 self._late.remove(one)
                 found.append(one)
+                for later in lasting(one.fault, site)[1:]:
+                    self._exact.setdefault(later, []).append(one)
         return found
 
     def left(self) -> list[tuple[int, tuple[Site, ...]]]:

@@ -53,7 +53,7 @@ def execution_of(spec: RunSpec, scenario: Scenario, placed: tuple[Placed, ...], 
 
 def counted(placed: Sequence[Placed], fired: Mapping[str, int], /) -> dict[str, int]:
     """How many strikes were planned, were possible, and happened."""
-    planned = sum(max(1, len(p.sites)) for p in placed)
+    planned = sum(max(p.fault.times, len(p.sites)) for p in placed)
     hits = sum(fired.values())
     return {
         "planned": planned,

@@ -22,7 +22,7 @@ from chaoslab.backends.sim import simulate
 from chaoslab.check import CHECKS, Evidence, Violation, judge, recovery_ms, without
 from chaoslab.core.clock import monotonic_ns
 from chaoslab.core.errors import ChaosError
-from chaoslab.faults import NONE, Fault, Placed, Site, place
+from chaoslab.faults import NONE, Fault, Placed, Site, lasting, place
 from chaoslab.history import Nowhere, View, Writer
 from chaoslab.run.model import RunSpec
 from chaoslab.run.own import own_checks
@@ -177,6 +177,6 @@ def site_of(fault: Fault, /) -> Site:
 def bound_to_sites(faults: Sequence[Fault], /) -> tuple[Placed, ...]:
     """Exact faults, each bound to its site, whether or not the fault-free run has that one."""
     return tuple(
-        Placed(number=number, fault=fault, sites=(site_of(fault),), eligible=1)
+        Placed(number=number, fault=fault, sites=tuple(lasting(fault, site_of(fault))), eligible=1)
         for number, fault in enumerate(faults)
     )

@@ -32,6 +32,7 @@ from chaoslab.scenario.workloads import find_workload
 FORMAT = 1
 NEEDS = ("wasm", "regions", "memory", "leases")
 BUILDS = ("abort", "unwind")
+TIMES_MAX = 100
 GAP_MS_MAX = 366 * 86_400_000  # a year: longer than anything is kept
 
 
@@ -166,6 +167,7 @@ def _fault(table: Table) -> Fault:
         scope=table.text("scope", "process", among=SCOPES),
         mode=table.text("mode", "panic", among=TRAP_MODES),
         every=table.boolean("every"),
+        times=table.integer("times", 1, least=1, most=TIMES_MAX),
     )
     table.close()
     for key, kinds in _ONLY_WITH.items():

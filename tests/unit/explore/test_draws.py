@@ -203,7 +203,7 @@ def test_every_packaged_fault_can_be_drawn(name: str) -> None:
             and fault.task in place.tasks
             and shape in place.markers
             and bool(shape) == bool(fault.marker)
-            and fault.attempt in place.attempts
+            and (fault.attempt, fault.times) in place.tries
         ]
 
 
@@ -216,6 +216,13 @@ def test_a_call_that_failed_is_struck_again_at_its_next_try() -> None:
             if len({(f.at, f.task) for f in faults}) == 1:
                 return
     raise AssertionError("never drawn")
+
+
+def test_an_outage_of_several_tries_is_drawn_as_one_fault() -> None:
+    random = Random(8)
+    drawn = [uniform(only("delivery/no-answer-five-times"), random) for _ in range(600)]
+    lasting = {(f.attempt, f.times) for spec in drawn for f in spec.scenario.faults}
+    assert {(1, 1), (2, 1), (1, 2), (1, 3), (1, 5)} <= lasting
 
 
 def test_the_settings_of_a_base_are_kept() -> None:

@@ -428,6 +428,22 @@ def test_a_planted_bug_becomes_small(name: str) -> None:
     assert fingerprint in [row[2] for row in trial(alone).broken]
 
 
+@pytest.mark.parametrize(
+    ("name", "faults"),
+    [("counts_tries_per_delivery", 1), ("retries_in_two_layers", 1), ("retries_in_quarantine", 2)],
+)
+def test_what_takes_many_strikes_takes_few_faults(name: str, faults: int) -> None:
+    spec = next(s for s in planted_specs() if f"/{name}.py" in s.agent)
+    assert len(spec.scenario.faults) > 2
+    shown = judged([spec])[0]
+    fingerprint = next(row[2] for row in shown.broken if row[0] == spec.expected_check)
+    found = shrink(spec, fingerprint, judged)
+    assert len(found.spec.scenario.faults) <= faults
+    again = scenario_from(tomllib.loads(found.spec.scenario_text), "case.toml")
+    alone = replace(spec, scenario=again, scenario_text="", choices=None)
+    assert fingerprint in [row[2] for row in trial(alone).broken]
+
+
 def test_a_task_for_an_executor_gives_the_same() -> None:
     spec = in_a_crowd("double_charge")
     fingerprint = judged([spec])[0].broken[0][2]

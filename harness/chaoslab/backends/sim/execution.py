@@ -44,6 +44,7 @@ class _Stepping:
     def __init__(self, hub: Hub, supervisor: Supervisor, loop: SimLoop, watch: Watch | None):
         self._hub, self._supervisor, self.loop = hub, supervisor, loop
         self._watch = watch
+        self._wanted = sum(len(one.sites) for one in hub.spec.placed)
 
     def step(self) -> None:
         """One event, and all that it makes ready."""
@@ -52,7 +53,7 @@ class _Stepping:
 
     def look(self) -> None:
         """Asks, where all has struck."""
-        if self._watch is None or len(self._hub.nemesis.fired) < len(self._hub.spec.placed):
+        if self._watch is None or sum(self._hub.nemesis.fired.values()) < self._wanted:
             return
         watch, self._watch = self._watch, None
         if not self._hub.broke and watch(self._hub, self._supervisor, self.loop):
