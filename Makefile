@@ -23,7 +23,7 @@ selftest: $(VENV)/.ready ## are all planted bugs found, and is no right agent ac
 	@$(RUN) selftest --executions $(if $(FULL),10000,500) $(ARGS)
 
 test: $(VENV)/.ready ## all tests, in parallel
-	@$(BIN)/python -m pytest -n auto $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 check: $(VENV)/.ready ## types, style, layers
 	@$(BIN)/ruff check .
