@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,14 @@ HANGING = "def make_agent():\n    open({began!r}, 'a').write('.')\n    while Tru
 # The promise is a second. Here other tests share the cores, and even a Python that has nothing more
 # to do needs its time to end; a hanging agent would live for the twenty seconds of its watchdog.
 STOPPED_S = 5.0
+
+
+def until(true: Callable[[], bool], seconds: float) -> bool:
+    """Whether something became true in time."""
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.02)
+    return true()
 
 
 def hears_ctrl_c() -> None:
@@ -82,15 +90,12 @@ def interrupted(where: str, folder: Path, mark: str) -> tuple[list[str], int, fl
     ) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline().strip() for _ in range(3)]
-        until = time.monotonic() + 10
-        while time.monotonic() < until and not (began.exists() and len(began.read_bytes()) > 1):
-            time.sleep(0.02)
+        until(lambda: began.exists() and len(began.read_bytes()) > 1, 10)
         assert len(marked(mark)) >= 2, "nothing runs that could be stopped"
         sent = time.monotonic()
         process.send_signal(signal.SIGINT)
         code = process.wait(30)
-        while marked(mark) and time.monotonic() < sent + 30:
-            time.sleep(0.02)
+        until(lambda: not marked(mark), 30)
         return lines, code, time.monotonic() - sent
 
 
@@ -117,17 +122,17 @@ def cluster(folder: Path, **options: Any) -> Iterator[Any]:
     from distributed import LocalCluster
 
     made: Any = LocalCluster  # its constructor has no types
-    with made(
-        n_workers=2,
-        threads_per_worker=1,
-        processes=True,
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",  # any free port; with None it would be a fixed one
-        scheduler_kwargs={"dashboard": False},
-        local_directory=str(folder),
-        silence_logs=50,  # a worker that is killed on purpose is no news
-        **options,
-    ) as started:
+    settings: dict[str, Any] = {
+        "n_workers": 2,
+        "threads_per_worker": 1,
+        "processes": True,
+        "host": "127.0.0.1",
+        "dashboard_address": "127.0.0.1:0",  # any free port; with None it would be a fixed one
+        "scheduler_kwargs": {"dashboard": False},
+        "local_directory": str(folder),
+        "silence_logs": 50,  # a worker that is killed on purpose is no news
+    }
+    with made(**settings | options) as started:
         yield started
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
@@ -21,12 +21,15 @@ from tests.live.spreading import (
     loads,
     marked,
     need_distributed,
+    until,
 )
 
 import chaoslab
 from chaoslab.core.errors import LabError, UsageError
+from chaoslab.explore import executors
 from chaoslab.explore.executors import open_executor
 from chaoslab.explore.spread import AHEAD, Spread
+from chaoslab.explore.stress import Stress, StressShard, shards_of
 from chaoslab.explore.work import Setting, trials_batch
 from chaoslab.run.model import RunSpec
 from chaoslab.run.select import REFERENCE, scenario_files, specs_for
@@ -36,6 +39,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOUBLE = f"{ROOT}/fixtures/agents/double_charge.py:make_agent"
 SCENARIOS = ("matrix/timeout-after-commit", "matrix/failover-zombie", "matrix/concurrent-2")
 BATCH = 2
+RUNS, SHARDS = 12, 3
 Judged = dict[int, list[Trial]]
 
 # The first interpreter that makes this agent says who it is, and spins until somebody ends it.
@@ -66,25 +70,25 @@ def started(tmp_path_factory: pytest.TempPathFactory, mark: str) -> Iterator[Any
     need_distributed()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CHAOSLAB_MARK", mark)
-        with cluster(tmp_path_factory.mktemp("dask")) as made:
+        # It gives up what a killed worker had at once, so that it is we who must do it again.
+        once = {"dashboard": False, "allowed_failures": 0}
+        with cluster(tmp_path_factory.mktemp("dask"), scheduler_kwargs=once) as made:
             yield made
     assert until(lambda: not marked(mark), 10), "interpreters outlive the cluster"
 
 
-def until(true: Callable[[], bool], seconds: float) -> bool:
-    """Whether something became true in time."""
-    end = time.monotonic() + seconds
-    while not true() and time.monotonic() < end:
-        time.sleep(0.02)
-    return true()
-
-
 def batches() -> list[list[RunSpec]]:
-    """24 runs of a right and of a wrong agent, cut in the same way wherever they are done."""
+    """12 runs of a right and of a wrong agent, cut in the same way wherever they are done."""
     files = scenario_files(SCENARIOS)
-    specs = [s for agent in (REFERENCE, DOUBLE) for s in specs_for(files, agent, seeds=range(4))]
-    assert len(specs) == 24
+    specs = [s for agent in (REFERENCE, DOUBLE) for s in specs_for(files, agent, seeds=range(2))]
+    assert len(specs) == 12
     return [specs[n : n + BATCH] for n in range(0, len(specs), BATCH)]
+
+
+def parts() -> list[StressShard]:
+    """A campaign of stress in its parts."""
+    specs = specs_for(scenario_files(SCENARIOS[:1]), DOUBLE, seeds=[0])
+    return shards_of(specs, seed=3, runs=RUNS, shards=SHARDS)
 
 
 def judged(executor: Executor, items: list[list[RunSpec]], *, jobs: int) -> Judged:
@@ -97,44 +101,55 @@ def judged(executor: Executor, items: list[list[RunSpec]], *, jobs: int) -> Judg
 
 
 def test_the_same_campaign_gives_the_same_on_one_two_and_a_cluster(started: Any) -> None:
-    items, found = batches(), []
+    items, drawn = batches(), parts()
+    found, rows = [], []
     for where, jobs in (("", 1), ("", 2), (address_of(started), 2)):
         with open_executor(where, jobs=jobs) as executor:
             found.append(judged(executor, items, jobs=jobs))
+            ends = dict(Spread(executor, jobs=jobs).each(Stress(), drawn))
+        rows.append([replace(row, spent_us={}) for n in sorted(ends) for row in ends[n].rows])
     one, two, there = found
     assert sorted(one) == list(range(len(items)))
     assert one == two == there
     trials = [trial for index in sorted(one) for trial in one[index]]
     assert not any(trial.broke for trial in trials)
-    assert not any(trial.broken for trial in trials[:12])
-    assert any("effects.delivery" in {row[0] for row in trial.broken} for trial in trials[12:])
+    assert not any(trial.broken for trial in trials[:6])
+    assert any("effects.delivery" in {row[0] for row in trial.broken} for trial in trials[6:])
+    assert rows[0] == rows[1] == rows[2]
+    assert len(rows[0]) == RUNS == len({row.name for row in rows[0]})
+    assert len({(row.word, row.scenario) for row in rows[0]}) > 1, "they are all alike"
 
 
-def test_a_worker_killed_in_the_middle_costs_only_time(started: Any, tmp_path: Path) -> None:
+def ended(interpreter: int, mark: str) -> bool:
+    """Whether an interpreter that was started under a mark is gone."""
+    return interpreter not in marked(mark)
+
+
+def test_a_worker_killed_in_the_middle_costs_only_time(
+    started: Any, tmp_path: Path, mark: str
+) -> None:
     flag, agent = tmp_path / "flag", tmp_path / "stuck_once.py"
     agent.write_text(STUCK_ONCE.format(flag=str(flag)))
     files = scenario_files(SCENARIOS[:1])
     stuck = specs_for(files, f"{agent}:make_agent", seeds=[0])
     items = batches()
-    items.insert(4, stuck)
+    items.insert(3, stuck)
     found: Judged = {}
     worker = interpreter = 0
     with open_executor(address_of(started), jobs=2) as executor:
-        spread = Spread(executor, jobs=2).each(partial(trials_batch, Setting()), items)
-        try:
-            for index, trials in spread:
-                assert index not in found
-                found[index] = trials
-                if len(found) == 5:
-                    assert until(flag.exists, 10)
-                    interpreter, worker = map(int, flag.read_text().split())
-                    assert worker in {one.pid for one in started.workers.values()}
-                    os.kill(worker, signal.SIGKILL)
-        finally:
-            if interpreter:  # its parent is gone, and it would spin on for a while
-                os.kill(interpreter, signal.SIGKILL)
+        for index, trials in Spread(executor, jobs=2).each(partial(trials_batch, Setting()), items):
+            assert index not in found
+            found[index] = trials
+            if len(found) == 3:
+                assert until(flag.exists, 20)
+                interpreter, worker = map(int, flag.read_text().split())
+                assert worker in {one.pid for one in started.workers.values()}
+                assert interpreter in marked(mark)
+                os.kill(worker, signal.SIGKILL)
+                # Its parent is gone, and an agent that spins does not keep it alive.
+                assert until(partial(ended, interpreter, mark), STOPPED_S)
     assert sorted(found) == list(range(len(items)))
-    assert found[4][0].broke == "" and found[4][0].broken == ()
+    assert found[3][0].broke == "" and found[3][0].broken == ()
     assert worker not in {one.pid for one in started.workers.values()}
     assert until(lambda: len(started.scheduler.workers) == 2, 60), "no other was started"
 
@@ -167,6 +182,15 @@ def test_another_version_there_is_refused(started: Any, monkeypatch: pytest.Monk
         open_executor(address_of(started), jobs=1)
 
 
+def test_other_code_of_the_same_version_is_refused(
+    started: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "__init__.py").touch()  # ours is another one now, and theirs is as it was
+    monkeypatch.setattr(chaoslab, "__file__", str(tmp_path / "__init__.py"))
+    with pytest.raises(UsageError, match=r"has other code of chaoslab"):
+        open_executor(address_of(started), jobs=1)
+
+
 def test_an_agent_that_does_not_load_there_is_refused(started: Any, tmp_path: Path) -> None:
     missing = f"{tmp_path}/nowhere.py:make_agent"
     with open_executor(address_of(started), jobs=1, ready=partial(loads, DOUBLE)):
@@ -175,9 +199,27 @@ def test_an_agent_that_does_not_load_there_is_refused(started: Any, tmp_path: Pa
         open_executor(address_of(started), jobs=1, ready=partial(loads, missing))
 
 
+def test_workers_that_take_nothing_are_said_and_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from distributed.core import Status
+
+    monkeypatch.setattr(executors, "_ALONE_MS", 0)
+    # Without a limit there is nobody to set them to work again.
+    with cluster(tmp_path, processes=False, protocol="tcp://", memory_limit=0) as mine:
+        with open_executor(address_of(mine), jobs=1) as executor:
+            assert executor.trouble() == ""
+            for worker in mine.workers.values():
+                worker.status = Status.paused  # as where its memory is used up
+            assert until(lambda: "(2 paused, mostly for want of memory)" in executor.trouble(), 10)
+            with pytest.raises(LabError, match="no workers that take work"):
+                list(Spread(executor, jobs=1).each(abs, [-1]))
+
+
 def test_a_lost_scheduler_is_said_and_not_waited_for(tmp_path: Path) -> None:
+    # Its workers are threads here, which start sooner; they talk over the network all the same.
     with (
-        cluster(tmp_path) as mine,
+        cluster(tmp_path, processes=False, protocol="tcp://") as mine,
         pytest.raises(LabError, match=r"^the Dask scheduler at .* is gone"),
     ):
         with open_executor(address_of(mine), jobs=2) as executor:

@@ -24,7 +24,7 @@ from chaoslab.cli.progress import Counting, counting
 from chaoslab.cli.report import outputs_or_words
 from chaoslab.cli.run import OWN
 from chaoslab.core.clock import monotonic_ms, utc_now, utc_today
-from chaoslab.core.errors import LabError, UsageError
+from chaoslab.core.errors import AdapterError, LabError, UsageError
 from chaoslab.explore.campaign import FINDINGS_MAX, conclude
 from chaoslab.explore.drawn import statistics_of
 from chaoslab.explore.executors import open_executor
@@ -43,6 +43,7 @@ from chaoslab.run.model import RunSpec
 from chaoslab.run.profiles import parse_time
 from chaoslab.run.select import (
     REFERENCE,
+    agent_is_here,
     check_modules,
     contract_notes,
     scenario_files,
@@ -163,17 +164,24 @@ def carry_out(arguments: argparse.Namespace, console: Console, asked: Asked, pla
             except KeyboardInterrupt:
                 kept = f"{rows.tally.executions:,} executions are kept in {shown}"
                 raise KeyboardInterrupt(f"{kept}, go on with --resume") from None
-    show_exploration(console, results, shown)
+    written = (campaign.folder / "results.json").is_file()
+    show_exploration(console, results, shown, written=written)
     code: int = results["exit_code"]
-    if not (campaign.folder / "results.json").is_file():
+    if not written:
         return code  # the disk refused it, which the results say; nothing can be made from it
     return outputs_or_words(campaign.folder, shown, console, code)
 
 
 def _ready(setting: Setting, spec: RunSpec, /) -> frozenset[str]:
-    """Loads the agent and its rules where they will be executed; what the agent offers."""
+    """Loads the agent and its rules where they will be executed; what the agent offers. An agent
+    that has other files there would be judged in place of this one."""
     workers = workers_here(setting)
     offers = workers.try_loading(spec.agent)
+    if not agent_is_here(spec):
+        raise AdapterError(
+            f"{spec.agent} is another one there than here",
+            hint="bring the same files to every machine, and start the workers again",
+        )
     workers.try_rules(spec.contract)
     return offers
 
@@ -207,11 +215,11 @@ def _campaign(
             found = Explored(coverage={}, claim=(), complete=False, problems=[str(error)])
         problems = list(found.problems)
         wall_ms = monotonic_ms() - began_ms
-        shrunk = _shrunk(desk, plan.base)
+        shrunk, files = dict[str, Shrunk](), dict[str, list[str]]()
         try:
+            shrunk = _shrunk(desk, plan.base)
             files = _written(arguments, asked, shrunk)
-        except UsageError as error:
-            files = {}
+        except (LabError, UsageError) as error:  # what was found is told as it was found
             problems.append(str(error))
         counted.doing("running in full what failed, and samples of what held")
         results = conclude(

@@ -94,7 +94,7 @@ class Counting:
     def __init__(self, console: Console, bar: Progress | None) -> None:
         self._console, self._bar = console, bar
         self._task = bar.add_task("", total=None) if bar is not None else None
-        self._what, self._executed, self._broken = "", 0, 0
+        self._what, self._executed, self._broken, self._broke = "", 0, 0, 0
         self._said_ms = monotonic_ms()
         self._said = ""
 
@@ -107,12 +107,14 @@ class Counting:
     def add(self, words: Sequence[str], /) -> None:
         """So many more rows, each by how it ended; what is equivalent was not executed."""
         self._executed += sum(word != "equivalent" for word in words)
-        self._broken += sum(word in ("broken", "broke") for word in words)
+        self._broken += sum(word == "broken" for word in words)
+        self._broke += sum(word == "broke" for word in words)
         self._show(now=False)
 
     def _show(self, *, now: bool) -> None:
         done = f"{self._executed:,} execution{'s' * (self._executed != 1)}"
         done += f", {self._broken:,} broken" if self._broken else ""
+        done += f", {self._broke:,} could not run" if self._broke else ""
         if self._bar is not None and self._task is not None:
             told = f"{done}  {self._what}"
             self._bar.update(self._task, description=told[:70].ljust(70))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -15,13 +16,22 @@ from chaoslab.cli.exploring import Desk, Explored, Plan, asked_for, carry_out
 from chaoslab.core.errors import FormatError
 from chaoslab.explore.database import Entries, Examples, check_database
 from chaoslab.explore.drawn import claim_of, coverage_of
-from chaoslab.explore.store import head_of
-from chaoslab.explore.stress import database_key, shards_of, stress_shard
+from chaoslab.explore.rows import Row
+from chaoslab.explore.store import Rows, head_of
+from chaoslab.explore.stress import (
+    TIME_RAN_OUT,
+    ShardEnd,
+    Stress,
+    StressShard,
+    database_key,
+    shards_of,
+)
 from chaoslab.explore.worlds import worlds_of
 from chaoslab.run.profiles import with_seeds
 from chaoslab.run.store import write_json
 
 EXAMPLES: Final = "examples.json"
+CUT: Final = "~"  # in the name of a batch: its shard was cut off
 RUNS_TIMED: Final = 1_000_000  # more than fit into any time that somebody waits
 
 
@@ -49,18 +59,29 @@ def stress(arguments: argparse.Namespace, console: Console) -> int:
             setting=asked.setting,
             known=known,
         )
-        todo = [shard for shard in shards if shard.name not in desk.rows.done]
+        todo = unfinished(shards, desk.rows)
         desk.counted.doing(f"drawing in {len(shards)} part{'s' * (len(shards) != 1)}")
-        ends = []
+        carried_out = Stress()
+        ends: dict[str, ShardEnd] = {}
         try:
-            for number, end in desk.spread.each(stress_shard, todo):
-                desk.keep(todo[number].name, end.rows)
-                ends.append(end)
+            for number, end in desk.spread.each(carried_out, todo):
+                ends[todo[number].name] = end
+                _keep(desk, todo[number], end)
+        except BaseException as error:
+            # After Ctrl-C, or where workers are lost, what was under way is kept too. What the
+            # disk has refused is counted, and must not be twice.
+            stopped = isinstance(error, KeyboardInterrupt)
+            left = {**carried_out.so_far(), **ends}
+            for shard in todo:
+                if shard.name in left and (stopped or shard.name not in ends):
+                    _keep(desk, shard, left[shard.name])
+            ends = left
+            raise
         finally:
-            saved = [value for end in ends for _, value in end.saved]
-            dropped = [value for end in ends for _, value in end.dropped]
-            examples.write(saved, dropped)
-        cut = [end.cut for end in ends if end.cut]
+            examples.write(
+                [value for end in ends.values() for _, value in end.saved],
+                [value for end in ends.values() for _, value in end.dropped],
+            )
         return Explored(
             coverage=coverage_of(desk.rows.rows()),
             claim=claim_of(
@@ -68,16 +89,45 @@ def stress(arguments: argparse.Namespace, console: Console) -> int:
                 seed=arguments.seed,
                 shards=len(shards),
                 worlds=len({world.id for world in worlds_of(base)}),
-                cut=cut,
+                cut=[end.cut for end in ends.values() if end.cut],
             ),
-            complete=not cut or asked.time_ms is not None,
+            complete=all(end.whole or end.cut == TIME_RAN_OUT for end in ends.values()),
             problems=examples.problems,
-            spent_us=_added([end.spent_us for end in ends]),
+            spent_us=_added([end.spent_us for end in ends.values()]),
         )
 
     plan = {"runs": runs, "shards": arguments.shards, "seed": arguments.seed}
     head = head_of("stress", base, plan)
     return carry_out(arguments, console, asked, Plan(head=head, base=base, explore=explore))
+
+
+def unfinished(shards: Sequence[StressShard], rows: Rows, /) -> list[StressShard]:
+    """The shards that are not done. One that was cut off gets the rows that it has, by which it
+    finds its place again; the name of its batch says how many executions these were."""
+    counted: dict[str, int] = {}
+    earlier: dict[str, list[Row]] = {}
+    for batch, kept in rows.batches():
+        name, sign, count = batch.partition(CUT)
+        if sign and name not in rows.done and count.isdigit():
+            counted[name] = max(counted.get(name, 0), int(count))
+            earlier.setdefault(name, []).extend(kept)
+    return [
+        replace(
+            shard,
+            earlier=tuple(earlier.get(shard.name, ())),
+            counted=counted.get(shard.name, 0),
+        )
+        for shard in shards
+        if shard.name not in rows.done
+    ]
+
+
+def _keep(desk: Desk, shard: StressShard, end: ShardEnd) -> None:
+    """Keeps rows under the name of their shard if it is done, else as those of one that was cut."""
+    if end.whole:
+        desk.keep(shard.name, end.rows)
+    elif end.rows:
+        desk.keep(f"{shard.name}{CUT}{shard.counted + len(end.rows):06d}", end.rows)
 
 
 def _beginning(path: Path, examples: Examples) -> Entries:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from chaoslab.cli.exploring import Desk, Explored, Plan, asked_for, carry_out, kinds_in
 from chaoslab.explore.store import head_of
-from chaoslab.explore.sweep import SweepPlan, batch_of
+from chaoslab.explore.sweep import SweepPlan, stored_as
 from chaoslab.explore.sweep import sweep as strike
 from chaoslab.explore.worlds import worlds_of
 from chaoslab.run.profiles import with_seeds
@@ -33,7 +33,7 @@ def sweep(arguments: argparse.Namespace, console: Console) -> int:
         coverage = strike(
             plan,
             desk.spread,
-            lambda rows: desk.keep(batch_of(rows[0]), rows),
+            lambda rows: desk.keep(stored_as(rows), rows),
             done=dict(desk.rows.batches()),
             until_ms=desk.until_ms,
         )

@@ -204,6 +204,12 @@ class _Telling:
     def _exploration(self) -> dict[str, Any]:
         old = (self.against or {}).get("exploration")
         notes = list(self.notes)
+        notes += [
+            f"{one.check} ({one.code}) was not written as a scenario: its fault could only be said "
+            "with a value that must not be read"
+            for one in self.found
+            if one.fingerprint in self.shrunk and self.shrunk[one.fingerprint].private
+        ]
         if self.against is not None and old is None:
             notes.append("the older campaign is no exploration, so nothing can be compared")
         found = exploration_json(
@@ -235,12 +241,21 @@ class _Telling:
                 out.append(_case(self.kind, one, specs, self.shrunk.get(one.fingerprint), taken))
             except ChaosError as error:
                 self.notes.append(f"{one.check} ({one.code}) was not run whole: {error}")
-        if self.kind == "stress":  # what held there is counted, and cannot be made again
+        drawn = self.kind == "stress"  # there faults alone do not say a row
+        there = sorted(
+            row.name
+            for row in rows.rows()
+            if row.word == "held" and row.faults and (row.scenario or not drawn)
+        )
+        names = spread_over(there, samples)
+        if drawn and samples and not names:
             wanted = spread_over([spec.id for spec in specs], samples)
             held = [spec for spec in specs if spec.id in wanted]
+            self.notes.append(
+                "no drawn execution that held was kept, so scenarios that were drawn from were run "
+                "whole in place of samples"
+            )
             return out + [Case(spec=replace(s, role="subject", expected_check="")) for s in held]
-        there = sorted(row.name for row in rows.rows() if row.word == "held" and row.faults)
-        names = spread_over(there, samples)
         chosen = {row.name: row for row in rows.rows() if row.name in names} if names else {}
         for name in names:
             row = chosen[name]
@@ -365,6 +380,9 @@ def _run(case: Case, campaign: Campaign, workers: Workers) -> tuple[Done, RunRec
             if record.differs and record.verdict == "valid":
                 record.verdict = "unknown"
         record.mask = mask_for(spec.contract, folder)
+        if record.mask.text(spec.scenario_text) != spec.scenario_text:
+            # A fault names its action, and an action may be named by what must not be read.
+            (folder / "scenario.toml").touch(mode=0o600)
         entry = campaign.finish(record)
     except OSError as error:
         return f"{spec.id} cannot be written: {error.strerror}; {mend_disk(error)}"

@@ -73,8 +73,11 @@ class Counts:
 class WorldCoverage:
     """What was done in one world. `first` are strikes alone, `pairs` those with a second one.
     `differs`: where executions were not the same in another interpreter, so that nothing was
-    called equivalent; `control` and `why`: how the execution without strikes ended, "" before it
-    was seen; `unpaired`: executed first strikes whose second ones are not known yet."""
+    called equivalent, and `ended` how it ended there, where it left no history; `twice`: so many
+    were looked at in two interpreters. `ruled`: the contract has rules of its own, which may read a
+    strike, so nothing was called equivalent either. `control` and `why`: how the execution without
+    strikes ended, "" before it was seen; `unpaired`: executed first strikes whose second ones are
+    not known yet."""
 
     world: str
     seed: int
@@ -85,15 +88,32 @@ class WorldCoverage:
     control: str = ""
     why: str = ""
     differs: str = ""
+    ended: str = ""
+    twice: int = 0
+    ruled: bool = False
     unpaired: int = 0
     first: Counts = field(default_factory=Counts)
     pairs: Counts = field(default_factory=Counts)
 
+    @property
+    def executed(self) -> int:
+        """How many executions with strikes there were."""
+        return self.first.ran + self.pairs.ran
+
+    @property
+    def whole(self) -> bool:
+        """Whether all that was planned here was executed, or is equivalent to what was."""
+        cut = self.first.cut or self.pairs.cut or self.unpaired
+        return self.control == "held" and not cut
+
     def to_json(self) -> dict[str, Any]:
         """As JSON."""
-        names = ("world", "seed", "sites", "heal_ms", "control", "why", "differs", "unpaired")
+        names = ("world", "seed", "sites", "heal_ms", "control", "why", "differs", "ended")
         return {
             **{name: getattr(self, name) for name in names},
+            "twice": self.twice,
+            "ruled": self.ruled,
+            "unpaired": self.unpaired,
             "scenarios": list(self.scenarios),
             "kinds": list(self.kinds),
             "first": self.first.to_json(),
@@ -112,10 +132,7 @@ class Coverage:
     @property
     def complete(self) -> bool:
         """Whether all that was planned was executed, or is equivalent to what was."""
-        return all(
-            one.control == "held" and not (one.first.cut or one.pairs.cut or one.unpaired)
-            for one in self.worlds
-        )
+        return all(one.whole for one in self.worlds)
 
     @property
     def title(self) -> str:
@@ -159,7 +176,7 @@ def _row(one: WorldCoverage, depth: int) -> dict[str, str]:
     both = _added((one.first, one.pairs))
     for word in ("held", "broken", "unproven", "never-struck", "broke"):
         shown[word.replace("-", " ")] = f"{both.words.get(word, 0):,}"
-    shown["left out"] = f"{both.cut:,}" if one.control in ("", "held") else "all: see the claim"
+    shown["left out"] = f"{both.cut:,}" if one.control == "held" else "all: see the claim"
     return shown
 
 
@@ -181,8 +198,8 @@ def claim_of(coverage: Coverage, /) -> list[str]:
     >>> claim_of(Coverage(worlds=(world,)))[1]
     'Each strike alone: ran 8 of 8, 0 equivalent, under seeds 0.'
     """
-    worlds = coverage.worlds
-    out = [_what(coverage)]
+    worlds = [one for one in coverage.worlds if one.control == "held"]
+    out = [_what(coverage), *_not_looked_at(coverage.worlds), *_nothing_applies(worlds)]
     for depth, (words, parts) in enumerate(
         (
             ("Each strike alone", [one.first for one in worlds]),
@@ -196,17 +213,24 @@ def claim_of(coverage: Coverage, /) -> list[str]:
     out.append(_endings(both))
     if both.cut or any(one.unpaired for one in worlds):
         out.append(_left_out(both, worlds))
-    out += _refused(worlds)
+    if coverage.depth > 1:
+        out += _led_nowhere(worlds)
+    out += _refused(coverage.worlds)
+    if not both.ran:
+        return [*out, "So nothing is known of this agent under faults."]
     if not coverage.reduced:
         out.append("Nothing was called equivalent, as was asked: all that is counted was executed.")
     elif both.reasons:
+        least = min(one.twice for one in worlds if one.first.reasons or one.pairs.reasons)
         out.append(
-            "Two strikes are called equivalent only where right after them the whole state is the "
-            "same, and the agent gave the same histories in two interpreters with different orders "
-            "of sets."
+            "Two strikes are called equivalent only where right after them the whole state of the "
+            f"world is the same, and where at least {_many(least, 'execution')} gave the same "
+            "histories in a second interpreter, with other orders of sets and one after the other "
+            "in reverse."
         )
-    out.append(_lengths(worlds))
-    out.append(_limits(coverage))
+    struck = [one for one in worlds if one.executed]
+    out.append(_lengths(struck))
+    out.append(_limits(coverage.depth, struck))
     return out
 
 
@@ -215,16 +239,63 @@ def _seeds(worlds: Sequence[WorldCoverage]) -> str:
 
 
 def _what(coverage: Coverage) -> str:
+    """Which worlds there are, and how many of them were swept at all."""
     worlds = coverage.worlds
     scenarios = {name for one in worlds for name in one.scenarios}
     kinds = {kind for one in worlds for kind in one.kinds}
-    sites = sum(one.sites for one in worlds)
+    calls = _many(sum(one.sites for one in worlds), "call")
+    named = f"{_many(len(worlds), 'world')} of {_many(len(scenarios), 'scenario')}"
+    how = f"{_many(len(kinds), 'kind')} of fault, each in every phase in which it makes sense."
+    swept = [one for one in worlds if one.whole and one.first.planned]
+    if len(swept) == len(worlds):
+        was = "was" if len(worlds) == 1 else "were"
+        return f"{named}, whose executions without faults make {calls}, {was} swept with {how}"
+    ends = {
+        "swept": swept,
+        "swept in part": [one for one in worlds if not one.whole and one.executed],
+        "looked at and not struck": [
+            one for one in worlds if one.control == "held" and not one.executed
+        ],
+        "not swept, since already the execution without any fault did not hold": [
+            one for one in worlds if one.control not in ("", "held")
+        ],
+        "not looked at at all": [one for one in worlds if not one.control],
+    }
+    told = [
+        f"{len(found):,} {'was' if len(found) == 1 else 'were'} {words}"
+        for words, found in ends.items()
+        if found
+    ]
+    if not any(one.control == "held" for one in worlds):
+        return f"Of {named} {', '.join(told)}."
     return (
-        f"{_many(len(worlds), 'world')} of {_many(len(scenarios), 'scenario')}, whose executions "
-        f"without faults make {_many(sites, 'call')}, {'was' if len(worlds) == 1 else 'were'} "
-        f"swept with {_many(len(kinds), 'kind')} of fault, each in every phase in which it makes "
-        "sense."
+        f"Of {named} {', '.join(told)}. Where that held, executions without faults make {calls}; "
+        f"what is planned to strike them is {how}"
     )
+
+
+def _not_looked_at(worlds: Sequence[WorldCoverage]) -> list[str]:
+    """The worlds of which not even the calls are known."""
+    unseen = [one for one in worlds if not one.control]
+    if not unseen:
+        return []
+    names = "; ".join(_name(one) for one in unseen[:_SHOWN_MAX])
+    more = f"; and {len(unseen) - _SHOWN_MAX:,} more" if len(unseen) > _SHOWN_MAX else ""
+    return [f"Not looked at, so that nothing of the following counts them: {names}{more}."]
+
+
+def _nothing_applies(worlds: Sequence[WorldCoverage]) -> list[str]:
+    """The worlds whose calls none of the kinds can strike."""
+    idle = [one for one in worlds if not one.first.planned]
+    if not idle:
+        return []
+    return [
+        f"No kind of fault that was asked for applies to a call of {_many(len(idle), 'world')}."
+    ]
+
+
+def _name(one: WorldCoverage) -> str:
+    return f"world {one.world} (seed {one.seed}, {one.scenarios[0]})"
 
 
 def _counted(what: str, counts: Counts, worlds: Sequence[WorldCoverage]) -> str:
@@ -234,9 +305,11 @@ def _counted(what: str, counts: Counts, worlds: Sequence[WorldCoverage]) -> str:
         told = [f"{reason} ({count:,})" for reason, count in ordered[:_SHOWN_MAX]]
         rest = sum(count for _, count in ordered[_SHOWN_MAX:])
         why = " because " + "; ".join(told) + (f"; and others ({rest:,})" if rest else "")
+    seeds = _seeds([one for one in worlds if one.executed])
+    under = f", under seeds {seeds}" if seeds else ""
     return (
-        f"{what}: ran {counts.ran:,} of {counts.planned:,}, {counts.equivalent:,} equivalent{why}, "
-        f"under seeds {_seeds(worlds)}."
+        f"{what}: ran {counts.ran:,} of {counts.planned:,}, {counts.equivalent:,} "
+        f"equivalent{why}{under}."
     )
 
 
@@ -245,7 +318,8 @@ _ENDINGS: Final[Mapping[str, str]] = {
     "broken": "were broken",
     "unproven": "proved nothing",
     "never-struck": "were never struck where they were planned",
-    "broke": "broke the lab or the interpreter, so nothing may be read from them",
+    "broke": "could not run (they hung, flooded, or broke the interpreter or the lab), so nothing "
+    "may be read from them",
 }
 
 
@@ -266,18 +340,33 @@ def _left_out(both: Counts, worlds: Sequence[WorldCoverage]) -> str:
     return told + "; of these nothing is known."
 
 
+def _led_nowhere(worlds: Sequence[WorldCoverage]) -> list[str]:
+    """First strikes after which there is no place for a second one."""
+    counts = _added([one.first for one in worlds]).words
+    lost, missed = counts.get("broke", 0), counts.get("never-struck", 0)
+    told = [f"{lost:,} that could not run"] * bool(lost)
+    told += [f"{missed:,} that were never struck"] * bool(missed)
+    return [f"No second strike followed first ones: {' and '.join(told)}."] if told else []
+
+
 def _refused(worlds: Sequence[WorldCoverage]) -> list[str]:
     """The worlds in which something did not go as it should."""
     out = []
     for one in worlds:
-        name = f"World {one.world} (seed {one.seed}, {one.scenarios[0]})"
+        name = f"World{_name(one).removeprefix('world')}"
         if one.control in ("broken", "broke"):
             out.append(f"{name} was not swept: already without any fault, {one.why}.")
         elif one.differs:
+            there = f" ({one.ended})" if one.ended else ""
             out.append(
                 f"{name}: nothing was called equivalent, since {one.differs} had another history "
-                "in another interpreter."
+                f"in another interpreter{there}."
             )
+    if any(one.ruled and one.executed for one in worlds):
+        out.append(
+            "Nothing was called equivalent, since the contract's own invariants may read the "
+            "strike itself."
+        )
     return out
 
 
@@ -290,13 +379,15 @@ def _lengths(worlds: Sequence[WorldCoverage]) -> str:
     )
 
 
-def _limits(coverage: Coverage) -> str:
-    alone = coverage.depth == 1
+def _limits(depth: int, worlds: Sequence[WorldCoverage]) -> str:
+    alone = depth == 1
     missing = "two faults in one execution" if alone else "three faults in one execution"
-    where = " and calls that are made only after a fault" if alone else ""
+    where = "calls that are made only after a fault"
+    if not alone:
+        where = "a second strike at the call of the first or at one that was under way then"
     return (
-        f"Nothing is said of other schedules than those of seeds {_seeds(coverage.worlds)}, of "
-        f"{missing}{where}, nor of other sizes of the workload."
+        f"Nothing is said of other schedules than those of seeds {_seeds(worlds)}, of "
+        f"{missing}, of {where}, nor of other sizes of the workload."
     )
 
 

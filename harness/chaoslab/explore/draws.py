@@ -10,8 +10,9 @@ Each decision is one number below a hundred, 0 the plainest, and there are at mo
 and such small numbers are easy to repeat, and Hypothesis never mixes its lists of "interesting"
 constants into them, which depend on the modules that happen to be loaded. Where nothing else is
 known, a place is one that the world has, and a call that the agent never makes is never struck, as
-its row says. `Seen`, what fault-free executions have shown, narrows this to calls that are made,
-and widens it to what each of them is about.
+its row says. `Seen`, what fault-free executions have shown, narrows this to places that a task
+comes by, and widens it to what each call is about; which of these calls are worth drawing often
+is said by `explore.reach`.
 
 >>> from random import Random
 >>> from chaoslab.run.select import REFERENCE, scenario_files, specs_for
@@ -23,7 +24,6 @@ and widens it to what each of them is about.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -34,14 +34,32 @@ from typing import Any, Final
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from chaoslab.contract import Contract, Limits
+from chaoslab.backends.common import merged_contract
+from chaoslab.contract import DEFAULT_LIMITS, Contract, Limits
 from chaoslab.core.errors import UsageError
 from chaoslab.core.jsons import digest
+from chaoslab.explore.reach import (
+    Calls,
+    Turn,
+    at_place,
+    calls_of,
+    calls_seen,
+    clash,
+    expected,
+    first_call,
+    kinds_of,
+    mostly,
+    places_of,
+    shape,
+    tried_again,
+    tries_of,
+    turn_of,
+)
+from chaoslab.explore.ways import ACTING, LENGTHS_MS, keeps_ms, ways_at
 from chaoslab.explore.worlds import worlds_of
-from chaoslab.faults import KINDS, NONE, PHASES, PORTS, ROLES, Fault, Site, at_port, problem
-from chaoslab.faults.model import TRAP_MODES
+from chaoslab.faults import NONE, Fault, Site, at_port, matches
 from chaoslab.run.model import RunSpec
-from chaoslab.scenario import Scenario, Use, Workload
+from chaoslab.scenario import Scenario, Use
 from chaoslab.scenario.writing import scenario_toml
 
 FAMILY: Final = "stress"
@@ -52,21 +70,10 @@ _TASKS_MAX: Final = 9
 _BELOW: Final = 100
 _TASKS_NAMED: Final = 90
 _JITTER_MS: Final = (20, 200)
-# How long things last, in orders that matter to an agent: less than it waits for an answer, more
-# than that, and more than a lease or a failover takes.
-_LENGTHS_MS: Final = {
-    "delay": (1_500, 8_000, 40_000),
-    "duplicate": (1_500, 20_000),
-    "hold": (5_000, 40_000),
-    "pause": (2_000, 12_000, 60_000),
-    "partition": (10_000, 90_000),
-}
-_UNTIL_HEALED: Final = ("hold", "pause", "partition")  # where for_ms is left out
-# In a world of days nothing is held back until its end: no key is kept for so long.
-_HEALS_SOON_MS: Final = 3_600_000
-_TRIES: Final = ((1, 1), (1, 1), (1, 1), (1, 1), (1, 1), (2, 1), (1, 2), (1, 3))
-_SAME, _OTHER = "the same at the next try", "something else at the next try"
+_SAME: Final = "the same at the next try"
+_OTHER: Final = "something else at the next try"
 _TRIED_AGAIN: Final = ("silence", "reset", "error-reply", "crash", "trap", "rate-limit")
+_LASTING: Final = "the same at the next tries, as many as before"
 
 Number = Callable[[int], int]  # one of n: 0 <= it < n
 Shape = tuple[str, str]  # a port, and a marker in which {task} and {session} stand for themselves
@@ -84,30 +91,42 @@ NOTHING_SEEN: Final = Seen()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:
-    """A place, and which calls there may be struck: of which tasks, about what, and which tries
-    (the first, and how many)."""
+    """A place, and which calls there may be struck: of which tasks, those that come by there
+    most often; about what, as scenarios and executions name it; and from which late tries on.
+
+    `often`: whether anybody comes by there; `likely`: by task, what its calls are about and how
+    many tries each has; `keyless`: whether what is asked there twice may come about twice.
+    """
 
     at: str
+    often: bool
     tasks: tuple[str, ...]
     markers: tuple[str, ...]
-    tries: tuple[tuple[int, int], ...]
+    late: tuple[int, ...]
+    likely: Mapping[str, Mapping[str, int]]
+    keyless: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Base:
     """A world that is varied.
 
     `calls`: the places that a task of a kind can come by; `nobodys`: those where calls of no task
-    are struck. Of its scenarios: `own`, what they do, by place; `shapes`, `tries`, `lengths` and
-    `items`, which markers, late tries, durations and parts of a group they name; `calm`, whether
-    one has no faults, so that its races alone are worth a look.
+    are struck, and what these are about; `seen`: the calls of tasks by where they stand;
+    `keeps_ms`: how long a service knows a key at least. Of its scenarios: `own`, what they do, by
+    place; `shapes`, `tries`, `lengths` and `items`, which markers, late tries, durations and parts
+    of a group they name; `calm`, whether one has no faults, so that its races alone are worth a
+    look.
     """
 
     name: str
     spec: RunSpec
+    contract: Contract
+    keeps_ms: int
     calls: Mapping[str, tuple[str, ...]]
     own: Mapping[str, tuple[Fault, ...]]
-    nobodys: tuple[str, ...]
+    nobodys: Mapping[str, Mapping[str, int]]
+    seen: Mapping[Turn, Calls]
     shapes: tuple[Shape, ...]
     tries: tuple[tuple[str, int], ...]
     lengths: tuple[tuple[str, tuple[int, ...]], ...]
@@ -179,20 +198,28 @@ def _base(name: str, group: Sequence[RunSpec], seen: Seen) -> _Base:
     faults = [fault for spec in group for fault in spec.scenario.faults]
     # The scenario with the largest use stands for all: smaller ones are drawn from it.
     spec = max(group, key=lambda one: (one.scenario.workload.tasks, one.scenario.workload.mix))
-    lengths = {kind: set(values) for kind, values in _LENGTHS_MS.items()}
+    contract = merged_contract(spec.contract, spec.workload)
+    lengths = {kind: set(values) for kind, values in LENGTHS_MS.items()}
     for fault in faults:
         if fault.for_ms is not None:
             lengths.setdefault(fault.kind, set()).add(fault.for_ms)
     sites = seen.sites.get(name, ())
-    shapes = {(site.port, _shape(site.marker, site.task, site.session)) for site in sites}
-    shapes |= {(f.at, _shape(f.marker, f.task, f.session)) for f in faults}
+    shapes = {(site.port, shape(site.marker, site.task, site.session)) for site in sites}
+    shapes |= {(f.at, shape(f.marker, f.task, f.session)) for f in faults}
+    nobodys: dict[str, dict[str, int]] = {}
+    for site in sites:
+        if not site.task:
+            nobodys.setdefault(site.port, {})[shape(site.marker, "", site.session)] = site.attempt
     return _Base(
         name=name,
         spec=spec,
-        calls=_calls(spec, sites),
+        contract=contract,
+        keeps_ms=keeps_ms(spec),
+        calls=places_of(spec, sites),
         own={at: _own(faults, at) for at in sorted({fault.at for fault in faults})},
         # What a process reads when it begins is asked for no task.
-        nobodys=tuple(sorted({s.port for s in sites if not s.task})) or ("memory.scan",),
+        nobodys=nobodys or {"memory.scan": {}},
+        seen=calls_seen(sites),
         shapes=tuple(sorted(one for one in shapes if one[1])),
         tries=tuple(sorted({(f.at, f.attempt) for f in faults if f.attempt > 2})),
         lengths=tuple((kind, tuple(sorted(values))) for kind, values in lengths.items()),
@@ -207,89 +234,62 @@ def _own(faults: Sequence[Fault], at: str) -> tuple[Fault, ...]:
     return tuple(dict.fromkeys(bare))
 
 
-def _kinds(spec: RunSpec, tasks: int) -> list[str]:
-    """The kinds of a session's tasks, in order."""
-    mix = [k for k in spec.scenario.workload.mix if k in spec.workload.kinds]
-    mix = mix or list(spec.workload.kinds)
-    return [mix[n % len(mix)] for n in range(tasks)]
-
-
-def _places(base: _Base, use: Use) -> list[_Place]:
-    """What the tasks of a use can come by: tools first and in more than one way, since what an
-    agent does to the world is done there."""
-    kinds = _kinds(base.spec, use.tasks)
+@lru_cache(maxsize=1_024)
+def _places(base: _Base, sessions: int, each: int) -> tuple[_Place, ...]:
+    """What the tasks of so many sessions can come by: tools first and in more than one way, since
+    what an agent does to the world is done there."""
+    kinds = kinds_of(base.spec, each)
     tasks: dict[str, list[str]] = {}
-    for s, (t, kind) in product(range(1, use.sessions + 1), enumerate(kinds, start=1)):
+    calls: dict[str, Calls | None] = {}
+    for s, (t, kind) in product(range(1, sessions + 1), enumerate(kinds, start=1)):
+        calls[f"s{s}-t{t}"] = calls_of(base.seen, f"s{s}-t{t}", kinds, sessions == 1)
         for at in base.calls[kind]:
             tasks.setdefault(at, []).append(f"s{s}-t{t}")
-    return [_place(base, at, ["", *tasks[at][:_TASKS_NAMED]]) for at in _ordered(tasks)]
+    there = {at: _place(base, at, tasks[at][:_TASKS_NAMED], calls) for at in tasks}
+    often = [there[at] for at in _ordered(tasks) if there[at].often]
+    return mostly(often, [one for one in there.values() if not one.often])
 
 
-def _place(base: _Base, at: str, tasks: list[str]) -> _Place:
-    late = [n for port, n in base.tries if port == at]
+def _place(base: _Base, at: str, tasks: list[str], calls: Mapping[str, Calls | None]) -> _Place:
+    # Of whom nothing is known, all is as likely.
+    likely = {
+        task: at_place(known, at, base.contract)
+        for task in tasks
+        if (known := calls[task]) is not None
+    }
+    comes_by = [task for task in tasks if likely.get(task) != {}]
+    seldom = [task for task in tasks if task not in comes_by]
+    turns = {turn_of(task) for task in tasks}
+    # What only the first customer calls is called by somebody.
+    somebody = comes_by or any(
+        at_place(found, at, base.contract) for turn, found in base.seen.items() if turn in turns
+    )
+    often = ["", *comes_by] if somebody else []
+    if base.seen:
+        likely[""] = at_place(base.seen.get((True, 1), {}), at, base.contract)
+    if at in base.nobodys:
+        likely[NONE] = dict(base.nobodys[at])
+        often.append(NONE)
     return _Place(
         at=at,
-        markers=("", *(shape for port, shape in base.shapes if port == at)),
-        tasks=(*tasks, NONE) if at in base.nobodys else tuple(tasks),
-        tries=(*_TRIES, *((n, 1) for n in late), *((1, n) for n in late)),
+        often=bool(often),
+        tasks=mostly(often, [one for one in ("", *seldom) if one not in often]),
+        markers=tuple(what for port, what in base.shapes if port == at),
+        late=tuple(n for port, n in base.tries if port == at),
+        likely=likely,
+        keyless=_keyless(base, at),
     )
 
 
+def _keyless(base: _Base, at: str) -> bool:
+    """Whether a tool at a place takes no keys."""
+    tools = base.contract.tools.items()
+    return any(at_port(at, f"tools.{name}", base.contract) and not one.keys for name, one in tools)
+
+
 def _ordered(places: Iterable[str]) -> list[str]:
-    acting = [at for at in places if at.startswith(("tools", "wasm", "network"))]
+    acting = [at for at in places if at.startswith(ACTING)]
     return [*acting, *(at for at in places if at not in acting), *acting]
-
-
-def _calls(spec: RunSpec, sites: Sequence[Site]) -> dict[str, tuple[str, ...]]:
-    """The places that a task of a kind comes by: of those that there are, the ones that were
-    seen, where tasks of the kind were seen at all."""
-    kinds = _kinds(spec, spec.scenario.workload.tasks)
-    seen: dict[str, set[str]] = {}
-    for site in sites:
-        _, dash, nth = site.task.partition("-t")
-        if dash and nth.isdigit() and int(nth) <= len(kinds):
-            seen.setdefault(kinds[int(nth) - 1], set()).add(site.port)
-    out = {}
-    for kind in spec.workload.kinds:
-        there = tuple(_there(spec.workload, kind))
-        only = {*seen.get(kind, there), *ROLES, *(at for at in there if at.startswith("tools."))}
-        out[kind] = tuple(at for at in there if at in only)
-    return out
-
-
-def _there(workload: Workload, kind: str) -> Iterator[str]:
-    names = {step.tool for step in workload.kinds[kind].plan} & set(workload.services)
-    # A recorded model may call whatever there is.
-    called = [workload.services[name] for name in sorted(names or workload.services)]
-    tools = {one.contract.name: one.contract for one in called if not one.network and not one.wasm}
-    modules = sorted({one.wasm for one in called} - {""})
-    named = [*(f"tools.{name}" for name in tools), *(f"wasm.{name}" for name in modules)]
-    yield from named
-    for role in ROLES:
-        if any(at_port(role, port, Contract(tools=tools)) for port in named):
-            yield role
-    absent = set() if modules else {"wasm.instantiate"}
-    if not any(one.network for one in called):
-        absent.add("network.request")
-    yield from (port for port in PORTS if port not in absent)
-
-
-def _shape(marker: str, task: str, session: str) -> str:
-    """A marker with the task's own names taken out; "" where it names another task.
-
-    >>> _shape("o-s1-t2/shipped", "s1-t2", "s1"), _shape("profile/s1", "", "s1")
-    ('o-{task}/shipped', 'profile/{session}')
-    """
-    if task and task != NONE:
-        marker = re.sub(rf"\b{re.escape(task)}\b", "{task}", marker)
-        session = session or task.partition("-")[0]
-    if session and session != NONE:
-        marker = re.sub(rf"\b{re.escape(session)}\b(?!-t\d)", "{session}", marker)
-    # A pattern that names no task (marker = "attr/tenant-s1/s1") means the one in its marker.
-    if not task and not session:
-        marker = re.sub(r"\bs\d+-t\d+\b", "{task}", marker)
-        marker = re.sub(r"\bs\d+\b", "{session}", marker)
-    return "" if re.search(r"\bs\d+(-t\d+)?\b", marker) else marker
 
 
 # -- one scenario
@@ -375,83 +375,106 @@ def _first(*options: int) -> list[int]:
 def _faults(
     base: _Base, use: Use, count: int, one_of: Callable[[Sequence[Any]], Any]
 ) -> Iterator[Fault]:
-    places = _places(base, use)
+    places = _places(base, use.sessions, use.tasks)
+    calls = _expected(base, use.sessions, use.tasks) if count > 1 else ()
+    struck: list[Fault] = []
     last: Fault | None = None
     for _ in range(count):
-        # Where a call has failed, its next try is worth as much as half of the world.
-        share = len(places) // 4 if last and last.kind in _TRIED_AGAIN else 0
-        place = one_of([*places, *[_SAME] * share, *[_OTHER] * share])
-        if last and place == _SAME:
-            last = replace(last, attempt=last.attempt + last.times)
+        place = one_of([*places, *_next(base, last, len(places) // 4)])
+        if last and place in (_SAME, _LASTING):
+            times = last.times if place == _LASTING else 1
+            fault = replace(last, attempt=last.attempt + last.times, times=times)
         elif last and place == _OTHER:
             strike = _strike(base, last.at, one_of)
             next_try = last.attempt + last.times
-            last = replace(strike, task=last.task, marker=last.marker, attempt=next_try)
+            fault = replace(strike, task=last.task, marker=last.marker, attempt=next_try)
         else:
-            last = _at(_strike(base, place.at, one_of), place, one_of)
-        yield last
+            fault = _at(base, _strike(base, place.at, one_of), place, one_of)
+        apart = _apart(base, fault, calls, struck)
+        if apart is not None:
+            last = apart
+            struck.append(apart)
+            yield apart
+
+
+def _apart(
+    base: _Base, fault: Fault, calls: Sequence[Site], others: Sequence[Fault]
+) -> Fault | None:
+    """A fault where another one ends the very call that it was drawn for, so that both can never
+    strike: it is one at the next try, or else at the same call of another task; None where there
+    is no other."""
+    taken = {first_call(one, calls, base.contract): one for one in others}
+    before = taken.get(first_call(fault, calls, base.contract))
+    if before is None or not clash(before, fault):
+        return fault
+    next_try = before.attempt + before.times
+    if next_try <= _tries_max(base) and tried_again(before, _keyless(base, before.at)):
+        return replace(fault, attempt=next_try)
+    anywhere = replace(fault, session="", task="", marker="", attempt=1)
+    for call in calls:
+        if call not in taken and matches(anywhere, call, base.contract):
+            other = replace(fault, task=call.task, marker=call.marker if fault.marker else "")
+            if first_call(other, calls, base.contract) == call:
+                return other
+    return None
+
+
+def _tries_max(base: _Base) -> int:
+    return base.contract.limits.over(DEFAULT_LIMITS).attempts_per_operation_max or _FAULTS_MAX
+
+
+@lru_cache(maxsize=1_024)
+def _expected(base: _Base, sessions: int, each: int) -> tuple[Site, ...]:
+    return expected(base.seen, kinds_of(base.spec, each), sessions)
+
+
+def _next(base: _Base, last: Fault | None, share: int) -> list[str]:
+    """Where a call has failed, its next try is worth as much as half of the world."""
+    if last is None or last.kind not in _TRIED_AGAIN:
+        return []
+    gone = last.attempt + last.times > _tries_max(base)
+    if gone or not tried_again(last, _keyless(base, last.at)):
+        share = min(share, 1)
+    return [_SAME] * share + [_OTHER] * share + [_LASTING] * (share > 0 and last.times > 1)
 
 
 def _strike(base: _Base, at: str, one_of: Callable[[Sequence[Any]], Any]) -> Fault:
     """What is done at a place: first of which kind, then in which phase and how. What the base's
     scenarios do there is worth as much as a third of all kinds, so that it is varied most."""
-    scenario = base.spec.scenario
-    heals = scenario.heal_after_ms <= _HEALS_SOON_MS
-    kinds = _strikes(at, len(scenario.regions.names) > 1, heals, base.lengths, base.items)
+    kinds = _strikes(base, at)
     own = base.own.get(at)
     found: Fault = one_of(one_of([*kinds, *([own] * (len(kinds) // 3) if own else [])]))
     return found
 
 
-def _at(strike: Fault, place: _Place, one_of: Callable[[Sequence[Any]], Any]) -> Fault:
-    marker, task = one_of(place.markers), one_of(place.tasks)
+def _at(base: _Base, strike: Fault, place: _Place, one_of: Callable[[Sequence[Any]], Any]) -> Fault:
+    task = one_of(place.tasks)
+    likely = place.likely.get(task)
+    whats = [one for one in place.markers if likely is None or one in likely]
+    marker = one_of(mostly(["", *whats], [what for what in place.markers if what not in whats]))
     named = task if task not in ("", NONE) else "s1-t1"
     filled = marker.replace("{task}", named).replace("{session}", named.partition("-")[0])
     if task == NONE and filled != marker:
         filled = ""  # what belongs to no task may be about any
-    attempt, times = one_of(place.tries)
+    tries = [n for what, n in (likely or {}).items() if marker in ("", what)]
+    attempt, times = one_of(
+        tries_of(
+            tried_again(strike, place.keyless),
+            min(tries, default=1),
+            place.late,
+            _tries_max(base),
+        )
+    )
     return replace(strike, task=task, marker=filled, attempt=attempt, times=times)
 
 
-@lru_cache(maxsize=1_024)
-def _strikes(
-    at: str,
-    regions: bool,
-    heals: bool,
-    lengths: tuple[tuple[str, tuple[int, ...]], ...],
-    items: tuple[int, ...],
-) -> tuple[tuple[Fault, ...], ...]:
-    """What can be done at a place: a group for each kind, in it each phase and way."""
-    found = []
-    for kind in KINDS:
-        if kind == "partition" and not regions:
-            continue
-        ways = tuple(
-            fault
-            for phase in PHASES
-            for fault in _ways(at, phase, kind, dict(lengths).get(kind, ()), items)
-            if not problem(fault)
-            and (regions or fault.scope != "region")
-            and (heals or kind not in _UNTIL_HEALED or fault.for_ms is not None)
-        )
-        if ways:
-            found.append(ways)
-    return tuple(found)
-
-
-def _ways(
-    at: str, phase: str, kind: str, lengths: Sequence[int], items: Sequence[int]
-) -> Iterator[Fault]:
-    plain = Fault(at=at, phase=phase, kind=kind)
-    if kind == "trap":
-        yield from (replace(plain, mode=mode) for mode in TRAP_MODES)
-        return
-    grouped = [plain]
-    if phase == "mid-write":
-        grouped = [replace(plain, after_items=count) for count in items]
-    for fault in grouped:
-        if kind != "delay":
-            yield fault
-        yield from (replace(fault, for_ms=length) for length in lengths)
-        if kind == "crash":
-            yield replace(fault, scope="region")
+def _strikes(base: _Base, at: str) -> tuple[tuple[Fault, ...], ...]:
+    scenario = base.spec.scenario
+    return ways_at(
+        at,
+        regions=len(scenario.regions.names) > 1,
+        heals_ms=scenario.heal_after_ms,
+        keeps_ms=base.keeps_ms,
+        lengths=base.lengths,
+        items=base.items,
+    )

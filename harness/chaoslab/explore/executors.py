@@ -16,13 +16,16 @@ Leaving such a block by an error or by Ctrl-C stops what runs; leaving it by its
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import logging
 import queue
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future
 from concurrent.futures import wait as wait_for
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 from urllib.parse import urlsplit
@@ -152,6 +155,7 @@ class Cluster(Executor):
         self._client, self._address = client, address
         self._theirs: dict[Future[Any], Any] = {}
         self._capacity: int = sum(client.nthreads().values())
+        self._idle = 0  # workers that take nothing, mostly for want of memory
         self._empty_since: int | None = None
         self._asked_ms = monotonic_ms()
         self._stopped = False
@@ -166,12 +170,16 @@ class Cluster(Executor):
     def _look(self) -> None:
         # What cannot be asked now is what was known before; `trouble` tells of a lost connection.
         with suppress(OSError, TimeoutError, ValueError):
-            self._capacity = sum(self._ask(self._nthreads(), _ASK_S).values())
+            workers = self._ask(self._workers(), _ASK_S)
+            working = [one for one in workers if one.get("status", "running") == "running"]
+            self._capacity = sum(one["nthreads"] for one in working)
+            self._idle = len(workers) - len(working)
         self._asked_ms = monotonic_ms()
 
-    async def _nthreads(self) -> Mapping[str, int]:
-        threads: Mapping[str, int] = await self._client.nthreads()
-        return threads
+    async def _workers(self) -> Collection[Mapping[str, Any]]:
+        about = await self._client.scheduler.identity()
+        workers: Collection[Mapping[str, Any]] = about["workers"].values()
+        return workers
 
     def _ask(self, question: Coroutine[Any, Any, _R], limit_s: float) -> _R:
         """The answer of the client's event loop; a TimeoutError where it does not come."""
@@ -230,7 +238,10 @@ class Cluster(Executor):
         self._empty_since = self._empty_since or now
         if now - self._empty_since < _ALONE_MS:
             return ""
-        return f"the Dask cluster at {self._address} has had no workers for {_ALONE_MS // 1000} s"
+        text = f"the Dask cluster at {self._address} has had no workers"
+        if self._idle:
+            text += f" that take work ({self._idle} paused, mostly for want of memory)"
+        return f"{text} for {_ALONE_MS // 1000} s"
 
     def stop(self) -> None:
         """Cancels all that was sent, and ends the interpreters there and the connection."""
@@ -325,6 +336,8 @@ def _connect(address: str) -> Any:
             f"a Dask cluster needs the package distributed ({error})",
             hint="pip install 'chaoslab[cluster]'",
         ) from None
+    for name in ("distributed", "distributed.client"):  # what is wrong we say ourselves
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     made: Future[Any] = Future()
     client: Any = Client  # its constructor has no types
     options = {"timeout": _CONNECT_S, "set_as_default": False}
@@ -348,9 +361,13 @@ def _close_late(made: Future[Any]) -> None:
         made.result().close(timeout=0.2)
 
 
-def _about() -> tuple[str, str]:
-    """The versions of chaoslab and Python here; asked of each worker of a cluster."""
-    return chaoslab.__version__, ".".join(map(str, sys.version_info[:2]))
+def _about() -> tuple[str, str, str]:
+    """The versions of chaoslab and Python here, and a digest of chaoslab's own code, which one may
+    have changed; asked of each worker of a cluster."""
+    whole = hashlib.blake2b(digest_size=8)
+    for path in sorted(Path(chaoslab.__file__).parent.rglob("*.py")):
+        whole.update(path.name.encode() + b"\0" + path.read_bytes())
+    return chaoslab.__version__, ".".join(map(str, sys.version_info[:2])), whole.hexdigest()
 
 
 def _check_versions(client: Any, address: str) -> None:
@@ -359,15 +376,21 @@ def _check_versions(client: Any, address: str) -> None:
         raise UsageError(
             f"the Dask cluster at {address} has no workers", hint=f"dask worker {address}"
         )
+    try:  # it unpacks what is sent, before it knows to whom
+        told = {"the scheduler": client.run_on_scheduler(_about), **told}
+    except Exception as error:
+        told = {"the scheduler": error, **told}
     here, problems = _about(), []
-    for worker, there in sorted(told.items()):
+    for process, there in told.items():
         if isinstance(there, Exception):
-            problems.append(f"{worker} cannot import chaoslab ({there})")
+            problems.append(f"{process} cannot import chaoslab ({there})")
+        elif there[:2] != here[:2]:
+            problems.append(f"{process} has chaoslab {there[0]} on Python {there[1]}")
         elif there != here:
-            problems.append(f"{worker} has chaoslab {there[0]} on Python {there[1]}")
+            problems.append(f"{process} has other code of chaoslab {there[0]}")
     if problems:
         raise UsageError(
-            f"the workers of {address} are not like this machine: {'; '.join(problems)}",
+            f"the cluster at {address} is not like this machine: {'; '.join(problems)}",
             allowed=f"chaoslab {here[0]} on Python {here[1]}",
             hint="install the same there, as chaoslab[cluster], and start the workers again",
         )

@@ -8,6 +8,9 @@ the same fingerprint, so no other bug is ever shrunk to, and only if a file can 
 Candidates are judged a few at a time, and the first in order that still fails wins: the result
 depends on the case alone, never on who executed it.
 
+What is left goes into a team's repository, so it must not quote a customer. A fault may name its
+action by such a value; then it is said without it where that shows the same.
+
 >>> from chaoslab.run.controls import planted_specs
 >>> from chaoslab.run.trials import trial
 >>> [spec] = [s for s in planted_specs(["matrix/timeout-after-commit"]) if "double" in s.agent]
@@ -25,17 +28,23 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final, TypeVar
 
 from chaoslab.backends.common import merged_contract
-from chaoslab.core.errors import ScenarioError
+from chaoslab.check.masking import Mask
+from chaoslab.core.errors import ChaosError, ScenarioError
 from chaoslab.explore import shrink_steps as steps
 from chaoslab.explore.shrink_steps import Step
 from chaoslab.explore.testfile import as_regression
 from chaoslab.explore.work import Setting, workers_here
 from chaoslab.faults import Fault
+from chaoslab.run.masking import mask_for
 from chaoslab.run.model import RunSpec
+from chaoslab.run.perform import perform
 from chaoslab.run.trials import Trial
+from chaoslab.run.workers import Workers
 from chaoslab.scenario import Scenario, scenario_from
 from chaoslab.scenario.writing import scenario_toml
 
@@ -50,7 +59,8 @@ class Shrunk:
     fingerprint at all.
 
     `tried` counts trials, `steps` tells in words what became simpler. `breach` is what the case
-    breaks, as a trial tells it: check, code, fingerprint, explanation.
+    breaks, as a trial tells it: check, code, fingerprint, explanation. `private`: the case names
+    what must not be read, so it must not be kept where others read it.
     """
 
     spec: RunSpec
@@ -58,6 +68,7 @@ class Shrunk:
     tried: int
     steps: tuple[str, ...] = ()
     breach: tuple[str, str, str, str] | None = None
+    private: bool = False
 
 
 def shrink(spec: RunSpec, fingerprint: str, judge: Judge, /, *, tries_max: int = 400) -> Shrunk:
@@ -81,12 +92,58 @@ def shrink(spec: RunSpec, fingerprint: str, judge: Judge, /, *, tries_max: int =
 
 
 def shrink_task(setting: Setting, spec: RunSpec, fingerprint: str, tries_max: int, /) -> Shrunk:
-    """The same as a task for an executor, with the interpreters of the process that does it."""
+    """The same as a task for an executor, with the interpreters of the process that does it. What
+    is left says nothing that must not be read, or is `private`."""
+    workers = workers_here(setting)
 
     def judge(specs: Sequence[RunSpec]) -> Sequence[Trial]:
-        return workers_here(setting).trials(specs, whole=True)
+        return workers.trials(specs, whole=True)
 
-    return shrink(spec, fingerprint, judge, tries_max=tries_max)
+    small = shrink(spec, fingerprint, judge, tries_max=tries_max)
+    if small.breach is None:
+        return small
+    try:
+        mask = _mask(small.spec, workers)
+    except ChaosError:  # nobody knows what must not be read of it
+        return replace(small, breach=(*small.breach[:3], ""), private=True)
+    return fit_to_keep(small, judge, mask)
+
+
+def fit_to_keep(small: Shrunk, judge: Judge, mask: Mask, /) -> Shrunk:
+    """The case without what must not be read: its words masked, and a fault whose marker is such a
+    value at any action of its task, where that shows the same; else it is `private`."""
+    assert small.breach is not None
+    check, code, mark, explanation = small.breach
+    small = replace(small, breach=(check, code, mark, mask.text(explanation)))
+    scenario = small.spec.scenario
+    faults = tuple(f if _plain(f.marker, mask) else replace(f, marker="") for f in scenario.faults)
+    if faults == scenario.faults:
+        return replace(small, private=not _plain(small.spec.scenario_text, mask))
+    spec = replace(small.spec, scenario=replace(scenario, faults=faults))
+    spec = as_regression(spec, (check, code, mark, explanation))
+    [shown] = judge([spec])
+    small = replace(small, tried=small.tried + 1)
+    if not _shows(shown, mark) or not _plain(spec.scenario_text, mask):
+        return replace(small, private=True)
+    steps = (*small.steps, "without a value that must not be read")
+    return replace(small, spec=spec, steps=steps)
+
+
+def _plain(text: str, mask: Mask) -> bool:
+    return mask.text(text) == text
+
+
+def _mask(spec: RunSpec, workers: Workers) -> Mask:
+    """What must not be read of a case. Values are learned from histories, so where a contract names
+    attributes there has to be one; it is private, and is gone afterwards."""
+    with TemporaryDirectory() as name:
+        if spec.contract.attributes:
+            perform(spec, workers, Path(name))
+        return mask_for(spec.contract, Path(name))
+
+
+def _shows(shown: Trial, fingerprint: str) -> bool:
+    return not shown.broke and any(row[2] == fingerprint for row in shown.broken)
 
 
 class _Search:
@@ -110,8 +167,8 @@ class _Search:
 
     def spec_of(self, scenario: Scenario) -> RunSpec:
         """The run of a candidate."""
-        text = scenario_toml(scenario)
-        return replace(self._spec, scenario=scenario, scenario_text=text, choices=None)
+        [seed], text = scenario.schedule.seeds, scenario_toml(scenario)
+        return replace(self._spec, scenario=scenario, scenario_text=text, seed=seed, choices=None)
 
     # -- trying
 
@@ -153,7 +210,7 @@ class _Search:
         return None
 
     def _fails(self, shown: Trial) -> bool:
-        return not shown.broke and any(row[2] == self._fingerprint for row in shown.broken)
+        return _shows(shown, self._fingerprint)
 
     def _text(self, scenario: Scenario) -> str:
         """The candidate as a file, "" where no file can say it."""
@@ -230,8 +287,7 @@ class _Search:
         return steps.earlier_sites(self.best, number, control, self._contract)
 
     def _schedule(self) -> None:
-        choices = self.best.schedule.choices
-        if choices == {} or self._any([steps.with_choices(self.best, {})]):
+        if self._any(steps.plainest_schedules(self.best)) or self.best.schedule.choices == {}:
             return
         assert self.shown is not None
         # The recording of this very execution: without the seed, and nothing is different.

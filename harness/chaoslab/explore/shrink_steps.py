@@ -380,6 +380,22 @@ def with_choices(scenario: Scenario, choices: Mapping[str, int], /) -> Step:
     )
 
 
+def plainest_schedules(scenario: Scenario, /) -> Iterator[Step]:
+    """Every decision at its plainest, under seed 0 if that does. The seed goes on to say what the
+    model and the customers are like, and campaigns with other seeds shall end in one file.
+
+    >>> case = replace(_PLAIN, schedule=replace(_PLAIN.schedule, seeds=(7,)))
+    >>> [one.scenario.schedule.seeds for one in plainest_schedules(case)]
+    [(0,), (7,)]
+    """
+    plain = with_choices(scenario, {})
+    schedule = plain.scenario.schedule
+    if schedule.seeds != (0,):
+        first = replace(plain.scenario, schedule=replace(schedule, seeds=(0,)))
+        yield Step(words="the plainest schedule, under seed 0", scenario=first)
+    yield plain
+
+
 def smaller_choices(scenario: Scenario, name: str, /) -> Iterator[Step]:
     """One decision with a smaller value, the smallest first."""
     choices = scenario.schedule.choices or {}

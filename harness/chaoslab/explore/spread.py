@@ -25,7 +25,7 @@ from concurrent.futures import (
 from typing import Any, Final, TypeVar
 
 from chaoslab.core.errors import LabError, shown
-from chaoslab.explore.executors import Crew
+from chaoslab.explore.executors import Crew, Threads
 
 AHEAD: Final = 3  # so many times what is carried out at once is handed over: nobody waits for work
 _LOOK_S: Final = 0.5
@@ -39,6 +39,7 @@ class Spread:
     def __init__(self, executor: Executor, *, jobs: int, again_max: int = 3) -> None:
         self._executor, self._jobs, self._again_max = executor, jobs, again_max
         self._crew = executor if isinstance(executor, Crew) else None
+        self._lost = False
 
     def each(
         self, function: Callable[[_T], _R], items: Sequence[_T], /
@@ -47,7 +48,12 @@ class Spread:
 
         An error of the function is passed on, and ends the rest. So does Ctrl-C: what had come was
         yielded, and what runs is killed. Whoever leaves the loop early leaves what runs to its end.
+        Once the executor was lost, which is an error, what is left to tell is worked out here.
         """
+        if self._lost:
+            with Threads(self._jobs) as here:
+                yield from Spread(here, jobs=self._jobs).each(function, items)
+            return
         waiting = deque(range(len(items)))
         tries = [0] * len(items)
         under_way: dict[Future[_R], int] = {}
@@ -93,6 +99,7 @@ class Spread:
     def _look(self) -> None:
         why = "" if self._crew is None else self._crew.trouble()
         if why:
+            self._lost = True
             raise LabError(why, hint="start it again; with --resume the campaign goes on")
 
     def _stop(self, under_way: dict[Future[Any], int]) -> None:

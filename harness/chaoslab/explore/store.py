@@ -44,11 +44,12 @@ _ANEW: Final = "begin anew, without --resume"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
     """What a campaign is. `plan` is what was asked for, in names and values; `fingerprint` is of
-    everything that its rows depend on."""
+    everything that its rows depend on, and `of` names what of it has a name."""
 
     kind: str
     fingerprint: str
     plan: Mapping[str, Any]
+    of: Mapping[str, str] = field(default_factory=dict)
 
 
 def head_of(kind: str, specs: Sequence[RunSpec], plan: Mapping[str, Any], /) -> Head:
@@ -56,7 +57,12 @@ def head_of(kind: str, specs: Sequence[RunSpec], plan: Mapping[str, Any], /) -> 
     no part of its plan: they decide how much is done, not what it shows."""
     packages = environment()["packages"]
     parts = [__version__, kind, packages, [spec.fingerprint for spec in specs], dict(plan)]
-    return Head(kind=kind, fingerprint=digest(parts, size=16), plan=dict(plan))
+    named = {
+        "agent": ", ".join(sorted({spec.agent for spec in specs})),
+        "contract": ", ".join(sorted({spec.contract.name for spec in specs})),
+        "version of chaoslab": __version__,
+    }
+    return Head(kind=kind, fingerprint=digest(parts, size=16), plan=dict(plan), of=named)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -421,12 +427,12 @@ def _other(raw: Mapping[str, Any], head: Head) -> str:
     """In what a campaign on disk differs from the one that is asked for."""
     if raw.get("kind") != head.kind:
         return f"a {raw.get('kind')}, and this is a {head.kind}"
-    there = raw.get("plan")
-    before = there if isinstance(there, Mapping) else {}
-    now = json.loads(json.dumps(dict(head.plan)))
-    for name in sorted({*before, *now}):
-        if before.get(name) != now.get(name):
-            return f"its {name} was {before.get(name)!r} and is {now.get(name)!r}"
+    for key, now in (("plan", json.loads(json.dumps(dict(head.plan)))), ("of", dict(head.of))):
+        there = raw.get(key)
+        before = there if isinstance(there, Mapping) else {}
+        for name in sorted({*before, *now}):
+            if before.get(name) != now.get(name):
+                return f"its {name} was {before.get(name)!r} and is {now.get(name)!r}"
     return "the scenarios, the seeds, the agent, its contract, or the code have changed since"
 
 

@@ -14,6 +14,10 @@ deterministic, so nothing could be learned from it; that this is true is proven 
 repeat executions on purpose. So a shard of 250 runs has 250 different rows, unless time ran out,
 somebody stopped it, or the space is smaller than that; `cut` then says why.
 
+**Cut off.** A shard that was cut is drawn again from its beginning when its campaign is gone on
+with. Its `earlier` rows answer for the executions that they are of, so these are neither executed
+nor counted again, and it comes to the very rows that it would have had in one go.
+
 >>> stress_shard(StressShard(name="a", base=(), seed=0, runs=1))
 Traceback (most recent call last):
     ...
@@ -26,9 +30,10 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
+from hypothesis.errors import HypothesisException
 
 from chaoslab.core.clock import monotonic_ns
 from chaoslab.core.errors import LabError, UsageError
@@ -39,16 +44,21 @@ from chaoslab.explore.draws import Seen, scenarios
 from chaoslab.explore.rows import Row, Word
 from chaoslab.explore.work import Setting, workers_here
 from chaoslab.explore.worlds import worlds_of
+from chaoslab.faults import Site
 from chaoslab.run.model import RunSpec
 from chaoslab.run.trials import Trial
 from chaoslab.run.workers import Workers
 from chaoslab.scenario.writing import fault_table, scenario_toml
 
-_FORMAT: Final = 1  # raised when the same draws mean another scenario
+_FORMAT: Final = 2  # raised when the same draws mean another scenario
 _IDLE_ROUNDS: Final = 3
+_LOOK_TASKS: Final = 3
+_USED_UP: Final = "nothing else can be drawn"
 _ANSWERED_MAX: Final = 100
+_SAMPLE_EACH: Final = 100  # so many executions apart
 _MS: Final = 1_000_000
 _US: Final = 1_000
+TIME_RAN_OUT: Final = "time ran out"
 NEVER_STRUCK: Final = "never struck"
 HERE: Final = Setting()
 
@@ -56,7 +66,8 @@ HERE: Final = Setting()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StressShard:
     """One part of a campaign. `time_ms` is wall time from its own beginning, looked at between
-    executions; `known` are fingerprints that are on record already and end no round."""
+    executions; `known` are fingerprints that are on record already and end no round. `earlier` are
+    the rows of a command that was cut off, of `counted` executions."""
 
     name: str
     base: tuple[RunSpec, ...]
@@ -66,19 +77,23 @@ class StressShard:
     database: Entries = field(default_factory=dict)
     setting: Setting = HERE
     known: tuple[str, ...] = ()
+    earlier: tuple[Row, ...] = ()
+    counted: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardEnd:
-    """What a shard left. `saved` are examples that fail, `dropped` those of the database that do
-    not any more; `spent_us` is wall time by what used it; `cut`: why there are fewer rows than
-    were asked for."""
+    """What a shard left: the rows that were not there yet. `saved` are examples that fail,
+    `dropped` those of the database that do not any more; `spent_us` is wall time by what used it;
+    `cut`: why there are fewer rows than were asked for; `whole`: whether there would be no more
+    of them if it was gone on with."""
 
     rows: tuple[Row, ...]
     saved: tuple[tuple[bytes, bytes], ...] = ()
     dropped: tuple[tuple[bytes, bytes], ...] = ()
     spent_us: Mapping[str, int] = field(default_factory=dict)
     cut: str = ""
+    whole: bool = True
 
 
 def shards_of(
@@ -133,35 +148,77 @@ def _world(spec: RunSpec) -> str:
 
 
 def look(base: Sequence[RunSpec], workers: Workers, /) -> Seen:
-    """What fault-free executions of the base touch, so that it can be struck. One of each world;
-    they are not counted, since nothing strikes in them."""
-    first = {_world(spec): spec for spec in reversed(base)}
-    calm = [replace(one, scenario=replace(one.scenario, faults=())) for one in first.values()]
-    found = workers.trials(calm, whole=True)
-    return Seen(
-        sites={
-            name: tuple(sorted(set(one.control_sites), key=str))
-            for name, one in zip(first, found, strict=True)
-        }
-    )
+    """What fault-free executions of the base touch, so that it can be struck. One of each world:
+    with a second customer, who finds other things than the first one, and with one task after the
+    other, since what comes of a race is no call to count on. They are not counted themselves,
+    since nothing strikes in them. An agent that hangs in one is not asked for more of them.
+    """
+    sites: dict[str, tuple[Site, ...]] = {}
+    for name, calm in _calm(base).items():
+        [found] = workers.trials([calm], whole=True)
+        sites[name] = tuple(sorted(set(found.control_sites), key=str))
+        if found.broke:
+            break
+    return Seen(sites=sites)
+
+
+def _calm(base: Sequence[RunSpec]) -> dict[str, RunSpec]:
+    """A fault-free run of each world."""
+    out = {}
+    for spec in reversed(base):
+        use = spec.scenario.workload
+        tasks = max(_LOOK_TASKS, use.tasks)
+        plain = replace(use, sessions=2, tasks=tasks, concurrent=False, deliveries=1)
+        out[_world(spec)] = replace(
+            spec, scenario=replace(spec.scenario, faults=(), workload=plain)
+        )
+    return out
 
 
 def stress_shard(shard: StressShard, /) -> ShardEnd:
     """Carries out a shard. UsageError where there is nothing to do; LabError where not even one
     execution could be carried out."""
-    if shard.runs < 1:
-        raise UsageError("a shard needs executions", value=shard.runs, allowed="1 or more")
-    # Hypothesis caches what it reads of source files; a team's folder is no place for that.
-    os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", os.path.join(".chaoslab", "hypothesis"))
-    work = _Shard(shard, monotonic_ns())
-    idle = 0
-    while not work.cut and len(work.rows) < shard.runs:
-        before = len(work.rows)
-        work.round()
-        idle = idle + 1 if len(work.rows) == before else 0
-        if idle == _IDLE_ROUNDS and not work.cut:
-            work.cut = "nothing else can be drawn"
-    return work.end()
+    return Stress()(shard)
+
+
+class Stress:
+    """Carries out shards, and knows of those that are under way in this process, so that Ctrl-C
+    costs none of their executions. On another machine it knows of none, and these are done again.
+    """
+
+    def __init__(self) -> None:
+        self._under_way: dict[str, _Shard] = {}
+        self._seen: Seen | None = None
+
+    def __reduce__(self) -> tuple[type[Stress], tuple[()]]:
+        return Stress, ()
+
+    def __call__(self, shard: StressShard, /) -> ShardEnd:
+        """As `stress_shard`."""
+        if shard.runs < 1:
+            raise UsageError("a shard needs executions", value=shard.runs, allowed="1 or more")
+        # Hypothesis caches what it reads of source files; a team's folder is no place for that.
+        cache = os.path.join(".chaoslab", "hypothesis")
+        os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", cache)
+        began_ns = monotonic_ns()
+        # The shards of a campaign have the same base. Where two of them look at once, they see the
+        # same.
+        if self._seen is None:
+            self._seen = look(shard.base, workers_here(shard.setting))
+        work = self._under_way[shard.name] = _Shard(shard, began_ns, self._seen)
+        work.executing_ns += monotonic_ns() - began_ns
+        idle = 0
+        while not work.cut and work.drawn < shard.runs:
+            before = work.drawn
+            work.round()
+            idle = idle + 1 if work.drawn == before else 0
+            if idle == _IDLE_ROUNDS and not work.cut:
+                work.cut, work.used_up = work.trouble or _USED_UP, not work.trouble
+        return work.end()
+
+    def so_far(self) -> dict[str, ShardEnd]:
+        """What shards have come to that were begun here, done or not, by name."""
+        return {name: work.end() for name, work in self._under_way.copy().items()}
 
 
 class _NewToTheShard(Exception):
@@ -175,7 +232,7 @@ class _Over(BaseException):
 class _Shard:
     """The state of a shard: rows, what was seen, and where the time went."""
 
-    def __init__(self, shard: StressShard, began_ns: int) -> None:
+    def __init__(self, shard: StressShard, began_ns: int, seen: Seen) -> None:
         self._shard = shard
         self._began_ns = began_ns
         self._workers = workers_here(shard.setting)
@@ -185,27 +242,27 @@ class _Shard:
         self._tried: set[tuple[str, str, int]] = set()
         self._rounds = 0
         self._ended = False  # this round
-        self._executing_ns = 0
+        self.executing_ns = 0
         self._spent_us = {"agent": 0, "world": 0, "checks": 0}
+        self._earlier = {row.name: row for row in shard.earlier}
         self.rows: list[Row] = []
+        self.drawn = 0  # different ones, whether executed now or earlier
         self.cut = ""
-        self._strategy = scenarios(shard.base, seen=self._look())
-
-    def _look(self) -> Seen:
-        began = monotonic_ns()
-        try:
-            return look(self._shard.base, self._workers)
-        finally:
-            self._executing_ns += monotonic_ns() - began
+        self.used_up = False
+        self.trouble = ""
+        self._strategy = scenarios(shard.base, seen=seen)
 
     def round(self) -> None:
         """Draws and executes until something new is broken, or all that is left is done."""
         self._rounds += 1
         self._ended = False
         # What is answered from memory is an example for Hypothesis, and not one for us.
-        drawn = self._test(self._shard.runs - len(self.rows) + _ANSWERED_MAX)
+        drawn = self._test(self._shard.runs - self.drawn + _ANSWERED_MAX)
         with suppress(_NewToTheShard, _Over):
-            drawn()
+            try:
+                drawn()
+            except HypothesisException as error:  # it is a tool here, and its troubles are ours
+                self.trouble = f"Hypothesis gave up: {type(error).__name__}: {error}"
 
     def _test(self, examples: int) -> Callable[[], None]:
         # In this order: a seed that comes after the settings would take the database away.
@@ -233,29 +290,49 @@ class _Shard:
             raise _NewToTheShard
         key = (spec.agent, spec.scenario.name, spec.seed)
         if key in self._tried:
+            self._stop_if_over()
             return
-        self._stop_if_over()
-        try:
-            found = self._executed(spec)
-        except LabError as error:
-            # Somebody ended the interpreters. What is done stays done.
-            if not self.rows:
-                raise
-            self._over(str(error))
+        row = self._earlier_row(spec)
+        if row is None:
+            self._stop_if_over()
+            row = self._new_row(spec)
         self._tried.add(key)
-        self.rows.append(self._row(spec, found))
-        new = {fingerprint for _, _, fingerprint, _ in found.broken} - self._seen
+        self.drawn += 1
+        new = {fingerprint for _, _, fingerprint, _ in row.breaches} - self._seen
         if new:
             self._seen |= new
             self._ended = True
             raise _NewToTheShard
-        if len(self.rows) >= self._shard.runs:
+        if self.drawn >= self._shard.runs:
             self._over("")
+
+    def _earlier_row(self, spec: RunSpec) -> Row | None:
+        """The row that an earlier command has of this execution."""
+        row = self._earlier.get(self._name(self.drawn + 1))
+        if row is None:
+            return None
+        same = (row.world, row.seed, row.faults) == (_world_of(spec), spec.seed, _faults(spec))
+        return row if same else None
+
+    def _new_row(self, spec: RunSpec) -> Row:
+        try:
+            found = self._executed(spec)
+        except LabError as error:
+            # Somebody ended the interpreters. What is done stays done.
+            if not self.drawn:
+                raise
+            self._over(str(error))
+        row = self._row(spec, found)
+        lost = self._name(self.drawn + 1) not in self._earlier
+        # Where the bound on disk use left a row out, its execution is counted all the same.
+        if not (lost and self.drawn < self._shard.counted):
+            self.rows.append(row)
+        return row
 
     def _stop_if_over(self) -> None:
         limit, now = self._shard.time_ms, monotonic_ns()
         if limit is not None and now - self._began_ns >= limit * _MS:
-            self._over("time ran out")
+            self._over(TIME_RAN_OUT)
 
     def _over(self, why: str) -> NoReturn:
         self.cut = why
@@ -267,7 +344,7 @@ class _Shard:
         try:
             [found] = self._workers.trials([spec])
         finally:
-            self._executing_ns += monotonic_ns() - began
+            self.executing_ns += monotonic_ns() - began
         for what, spent in found.spent_us.items():
             self._spent_us[what] = self._spent_us.get(what, 0) + spent
         return found
@@ -275,32 +352,47 @@ class _Shard:
     def _row(self, spec: RunSpec, found: Trial) -> Row:
         word = _word(found)
         return Row(
-            name=f"{self._shard.name}/{len(self.rows) + 1:06d}",
-            world=spec.scenario.name.rpartition("-")[0],
+            name=self._name(self._shard.counted + len(self.rows) + 1),
+            world=_world_of(spec),
             seed=spec.seed,
             word=word,
-            faults=tuple(fault_table(fault) for fault in spec.scenario.faults),
+            faults=_faults(spec),
             breaches=found.broken,
             why=found.broke or found.idle,
             ops=found.ops,
             recovery_ms=found.recovery_ms,
             shown=found.shown,
-            scenario="" if word == "held" else scenario_toml(spec.scenario),
+            # Of what held a few are kept whole, as samples that can be made again.
+            scenario=""
+            if word == "held" and len(self.rows) % _SAMPLE_EACH
+            else scenario_toml(spec.scenario),
             spent_us=dict(found.spent_us),
         )
 
+    def _name(self, nth: int) -> str:
+        return f"{self._shard.name}/{nth:06d}"
+
     def end(self) -> ShardEnd:
-        """What is left of it."""
+        """What is left of it; another thread may still be at work in it."""
         whole = (monotonic_ns() - self._began_ns) // _US
-        rest = max(0, whole - self._executing_ns // _US)
-        saved, dropped = self._overlay.saved, self._overlay.dropped
+        rest = max(0, whole - self.executing_ns // _US)
+        saved, dropped = self._overlay.saved.copy(), self._overlay.dropped.copy()
         return ShardEnd(
             rows=tuple(self.rows),
             saved=tuple((self._key, value) for value in saved),
             dropped=tuple((self._key, value) for value in dropped if value not in saved),
             spent_us={**self._spent_us, "hypothesis": rest},
             cut=self.cut,
+            whole=self.used_up or self.drawn >= self._shard.runs,
         )
+
+
+def _world_of(spec: RunSpec) -> str:
+    return spec.scenario.name.rpartition("-")[0]
+
+
+def _faults(spec: RunSpec) -> tuple[Mapping[str, Any], ...]:
+    return tuple(fault_table(fault) for fault in spec.scenario.faults)
 
 
 def _word(found: Trial) -> Word:

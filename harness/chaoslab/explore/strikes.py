@@ -18,9 +18,10 @@ the same silence, and a call that changes nothing can fail as well before as aft
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, Final
 
+from chaoslab.explore.ways import ACTING, UNTIL_HEALED, ends_ms
 from chaoslab.faults import KINDS, PHASES, Fault, Site, exact, problem
 from chaoslab.faults.model import TRAP_MODES
 from chaoslab.history import Op, View
@@ -138,17 +139,27 @@ def strikes_at(
     """Every strike that makes sense at a site, the simplest kind first.
 
     `kinds`: only these; none: all. `group_size`: how many items are written there at once. Without
-    a spec there is one region.
+    a spec there is one region. Where the lab heals so late that what is held until then would
+    be carried out after services have forgotten its key, that ends by itself before.
     """
     regions = 1 if spec is None else len(spec.scenario.regions.names)
+    soon_ms = None if spec is None else ends_ms(spec)
     return [
-        fault
+        _ended(fault, soon_ms)
         for kind in SIMPLEST_FIRST
         if (not kinds or kind in kinds) and (kind != "partition" or regions > 1)
         for phase in PHASES
         for fault in _variants(site, kind, phase, regions, group_size)
-        if not problem(fault) and (kind != "trap" or site.marker)
+        if not problem(fault)
+        and (kind != "trap" or site.marker)
+        # Whatever overtakes a request that waits may never come, and then only the healing ends it.
+        and (soon_ms is None or kind != "reorder" or not site.port.startswith(ACTING))
     ]
+
+
+def _ended(fault: Fault, soon_ms: int | None) -> Fault:
+    lasts = fault.kind in UNTIL_HEALED or fault.scope == "region"
+    return replace(fault, for_ms=soon_ms) if lasts and soon_ms is not None else fault
 
 
 def _variants(site: Site, kind: str, phase: str, regions: int, items: int) -> Iterator[Fault]:
@@ -229,6 +240,8 @@ def why_same(one: Fault, other: Fault, /) -> str:
             return f"{first.kind} = {last.kind} {last.phase}: there is nothing to spoil"
         before = last.phase == "before-commit"
         why = "nothing had happened yet" if before else "the call changes nothing"
+        if first.kind in _BESIDE:  # it goes on all the same, so that says nothing here
+            why = "nothing came between"
         return f"{first.kind} {first.phase} = {last.phase}: {why}"
     return f"{first.kind} {first.phase} = {last.kind} {last.phase} at the same instant"
 

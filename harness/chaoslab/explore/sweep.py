@@ -21,14 +21,16 @@ from typing import Any, Final, Protocol, TypeVar, cast
 from chaoslab.core.clock import monotonic_ms
 from chaoslab.explore.claim import Counts, Coverage, WorldCoverage
 from chaoslab.explore.rows import Row, Word
-from chaoslab.explore.scout import Scouted, scout
+from chaoslab.explore.scout import Scouted, Until, clock_here, scout
 from chaoslab.explore.strikes import SIMPLEST_FIRST, Candidate, candidates, fault_json, why_same
+from chaoslab.explore.ways import ends_ms
 from chaoslab.explore.work import Setting, sweep_batch
 from chaoslab.explore.worlds import World
 from chaoslab.faults import Fault
 from chaoslab.run.strikes import BatchEnd, StrikeBatch, Struck
 
 _FIRSTS: Final = 64  # so many first strikes are followed up at a time
+_GRACE_MS: Final = 2_000  # to end what was begun in time, beside one execution's wall time
 _AFTER_SAME: Final = "their first strikes were equivalent"
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -68,6 +70,16 @@ def batch_of(row: Row, /) -> str:
     return row.name.rpartition("/")[0]
 
 
+def stored_as(rows: Sequence[Row], /) -> str:
+    """The name under which a store keeps rows that came together: that of their batch; a row that
+    came by itself has its own, since the rest of its batch may come later.
+
+    >>> stored_as([Row(name="w-1-s0/1-00002/07", world="w-1", seed=0, word="broke")])
+    'w-1-s0/1-00002/07'
+    """
+    return batch_of(rows[0]) if len(rows) > 1 else rows[0].name
+
+
 def sweep(
     plan: SweepPlan,
     spread: Spreading,
@@ -78,10 +90,11 @@ def sweep(
 ) -> Coverage:
     """Carries a sweep out and tells what it has covered.
 
-    `on_rows` gets the rows of one batch at a time. `done` are batches of an earlier command with
-    their rows: they are counted and not executed again, unless rows of them are missing or, for
-    pairs, what follows them must be known. `until_ms`: from that time on (of
-    `core.clock.monotonic_ms`) nothing new is taken in.
+    `on_rows` gets the rows of one batch at a time, or where the time was up within it each of them
+    by itself. `done` are the rows of an earlier command as a store has them (see `stored_as`): they
+    are counted and not executed again, unless others of their batch are missing or, for pairs, what
+    follows them must be known. `until_ms`: from that time on (of `core.clock.monotonic_ms`) no
+    execution is begun; what was seen until then is counted.
     """
     return _Sweep(plan, spread, on_rows, done, until_ms).carried_out()
 
@@ -101,7 +114,7 @@ class _Item:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _First:
     """A first strike that was executed, and the second ones that may follow it. `like`: so many
-    other first strikes are equivalent to it."""
+    second ones follow other first strikes that are equivalent to it."""
 
     world: int
     number: int
@@ -122,7 +135,7 @@ class _Sweep:
         until_ms: int | None,
     ) -> None:
         self._plan, self._spread, self._on_rows, self._done = plan, spread, on_rows, done
-        self._until_ms = until_ms
+        self._until = None if until_ms is None else Until(ms=until_ms, clock=clock_here())
         self._scouted: dict[int, Scouted] = {}
         self._struck: dict[tuple[int, int], Struck] = {}  # first strikes, for those that follow
         self.worlds = [
@@ -130,7 +143,8 @@ class _Sweep:
                 world=one.id,
                 seed=one.seed,
                 scenarios=one.scenarios,
-                heal_ms=one.spec.scenario.heal_after_ms,
+                heal_ms=ends_ms(one.spec) or one.spec.scenario.heal_after_ms,
+                ruled=bool(one.spec.contract.invariants),
             )
             for one in plan.worlds
         ]
@@ -138,9 +152,10 @@ class _Sweep:
     def carried_out(self) -> Coverage:
         """All of it, as far as the time goes."""
         plan = self._plan
-        look = partial(scout, plan.setting, tuple(plan.kinds))
+        look = partial(scout, plan.setting, tuple(plan.kinds), until=self._until)
         for index, found in self._each(look, plan.worlds):
-            self._arrived(index, found)
+            if found.control.word:
+                self._arrived(index, found)
         for item, end in self._ends([one for w in sorted(self._scouted) for one in self._alone(w)]):
             self._counted(item, end)
         if plan.depth > 1:
@@ -157,11 +172,12 @@ class _Sweep:
         planned = {one.fault.kind for one in found.candidates}
         coverage.kinds = tuple(kind for kind in SIMPLEST_FIRST if kind in planned)
         coverage.first.planned = len(found.candidates)
-        coverage.differs = found.differs
+        coverage.differs, coverage.ended, coverage.twice = found.differs, found.ended, found.twice
         if control.word != "held":
-            coverage.why = control.why or "; ".join(one[3] for one in control.broken)
+            why = control.why or "; ".join(one[3] for one in control.broken)
+            coverage.why = why.removeprefix("without any fault: ")
         row = _row(f"{world.name}/0-control/00", world, (), control)
-        if batch_of(row) not in self._done:
+        if not self._stored(batch_of(row), [row]):
             self._on_rows([row])
         self._scouted[index] = found
 
@@ -181,15 +197,17 @@ class _Sweep:
         *,
         before: tuple[Fault, ...],
     ) -> _Item:
-        plan, exact = self._plan, not self._scouted[world].differs
+        plan, exact = self._plan, not (self._scouted[world].differs or self.worlds[world].ruled)
+        broke = {} if before else dict(self._scouted[world].broke)
+        whole = f"{plan.worlds[world].name}/{name}"
         batch = StrikeBatch(
             spec=plan.worlds[world].spec,
             before=before,
             strikes=tuple(one.fault for one in chosen),
             groups=tuple(one.group for one in chosen) if plan.reduce and exact else (),
             wants_sites=plan.depth > 1 and not before,
+            done=tuple((k, broke[n]) for k, n in enumerate(numbers) if n in broke),
         )
-        whole = f"{plan.worlds[world].name}/{name}"
         return _Item(
             name=whole, world=world, pairs=bool(before), numbers=tuple(numbers), batch=batch
         )
@@ -205,38 +223,40 @@ class _Sweep:
                 coverage = self.worlds[first.world]
                 coverage.unpaired -= 1
                 coverage.pairs.planned += len(first.seconds)
-                coverage.pairs.spare(_AFTER_SAME, len(first.seconds) * first.like)
+                coverage.pairs.spare(_AFTER_SAME, first.like)
                 items += list(self._seconds(first))
             for item, end in self._ends(items):
                 self._counted(item, end)
 
     def _firsts(self) -> Iterator[_First]:
-        """The first strikes that were executed and did strike, in order."""
-        like: dict[tuple[int, int], int] = {}
-        for (world, _), struck in self._struck.items():
-            if struck.word == "equivalent":
-                key = (world, struck.same_as)
-                like[key] = like.get(key, 0) + 1
-        leading = [
-            key
-            for key, struck in sorted(self._struck.items())
-            if struck.word in ("held", "broken", "unproven")
-        ]
+        """The first strikes that were executed and did strike, in order; and of those that are
+        equivalent to one of them the few after which more comes than after that one: calls that
+        began between the two, at one instant."""
+        leading, like = list[tuple[int, int]](), dict[tuple[int, int], list[int]]()
+        for (world, number), struck in sorted(self._struck.items()):
+            same = self._struck.get((world, struck.same_as))
+            if same is not None and set(struck.sites) <= set(same.sites):
+                like.setdefault((world, struck.same_as), []).append(number)
+            elif struck.word in ("held", "broken", "unproven", "equivalent"):
+                leading.append((world, number))
         for world, _ in leading:
             self.worlds[world].unpaired += 1
         for world, number in leading:
             if self._time_is_up:
                 return
-            found = self._scouted[world]
-            spec = self._plan.worlds[world].spec
-            seconds = candidates(self._struck[world, number].sites, {}, spec, self._plan.kinds)
             yield _First(
                 world=world,
                 number=number,
-                fault=found.candidates[number].fault,
-                seconds=tuple(seconds),
-                like=like.get((world, number), 0),
+                fault=self._scouted[world].candidates[number].fault,
+                seconds=self._after(world, number),
+                like=sum(len(self._after(world, n)) for n in like.get((world, number), ())),
             )
+
+    def _after(self, world: int, number: int) -> tuple[Candidate, ...]:
+        """The strikes that may follow a first one."""
+        sites = self._struck[world, number].sites
+        spec = self._plan.worlds[world].spec
+        return tuple(candidates(sites, {}, spec, self._plan.kinds))
 
     def _seconds(self, first: _First) -> Iterator[_Item]:
         for nth, numbers in enumerate(batches(first.seconds, self._plan.batch_size)):
@@ -248,17 +268,19 @@ class _Sweep:
 
     @property
     def _time_is_up(self) -> bool:
-        return self._until_ms is not None and monotonic_ms() >= self._until_ms
+        return self._until is not None and monotonic_ms() >= self._until.ms
 
     def _each(self, function: Callable[[_T], _R], items: Sequence[_T]) -> Iterator[tuple[int, _R]]:
-        """The results as they come, until the time is up."""
+        """The results as they come. When the time is up, each item ends by itself; what does not,
+        as where it was sent to a machine with another clock, is given up."""
         if not items or self._time_is_up:
             return
+        grace_ms = self._plan.setting.watchdog_ms + _GRACE_MS
         results = self._spread.each(function, items)
         try:
             for index, result in results:
                 yield index, result
-                if self._time_is_up:
+                if self._until is not None and monotonic_ms() >= self._until.ms + grace_ms:
                     return
         finally:
             close: Any = getattr(results, "close", None)
@@ -266,38 +288,72 @@ class _Sweep:
                 close()  # what is still under way is given up
 
     def _ends(self, items: Sequence[_Item]) -> Iterator[tuple[_Item, BatchEnd]]:
-        """The batches that are not done, each with its end."""
+        """The batches that are not done, each with its end. Of those that nobody came to, what is
+        known all the same."""
         todo = []
         for item in items:
-            rows = self._done.get(item.name, ())
+            rows = self._rows_of(item)
             if len(rows) < len(item.batch.strikes) or item.batch.wants_sites:
-                todo.append(item)
+                todo.append(_without_broken(item, rows))
             else:
-                for row in rows:
+                for row in rows.values():
                     self._into(item).add(row)
-        act = partial(sweep_batch, self._plan.setting)
-        for index, end in self._each(act, [item.batch for item in todo]):
+        came = set[int]()
+        act = partial(_carried_out, self._plan.setting, self._until)
+        for index, end in self._each(act, [one.batch for one in todo]):
+            came.add(index)
             yield todo[index], end
+        for index, item in enumerate(todo):
+            if index not in came:
+                yield item, _untouched(item.batch)
+
+    def _rows_of(self, item: _Item) -> dict[str, Row]:
+        """The rows of a batch that a store has, by name."""
+        rows = list(self._done.get(item.name, ()))
+        for n in range(len(item.batch.strikes)):
+            rows += self._done.get(_named(item, n), ())
+        return {row.name: row for row in rows}
+
+    def _stored(self, batch: str, rows: Sequence[Row]) -> bool:
+        """Whether a store has all of these, be it that it has only counted some."""
+        return batch in self._done or all(row.name in self._done for row in rows)
 
     def _counted(self, item: _Item, end: BatchEnd) -> None:
-        """A batch has come back."""
-        world, batch = self._plan.worlds[item.world], item.batch
-        struck = end.rows or tuple(_not_done(end.control) for _ in batch.strikes)
-        rows = []
-        for n, (fault, one) in enumerate(zip(batch.strikes, struck, strict=True)):
-            row = _row(f"{item.name}/{n:02d}", world, (*batch.before, fault), one)
-            if one.same_as >= 0:
-                same = batch.strikes[one.same_as]
-                row = replace(
-                    row, same_as=f"{item.name}/{one.same_as:02d}", why=why_same(fault, same)
-                )
+        """A batch has come back. What a store has already is what counts, whatever came now."""
+        there, rows = self._rows_of(item), []
+        struck = end.rows
+        if not struck and end.control.word in ("broken", "broke"):
+            struck = tuple(_not_done(end.control) for _ in item.batch.strikes)
+        struck = struck or _untouched(item.batch).rows
+        for n, one in enumerate(struck):
+            name = _named(item, n)
+            if not one.word and name not in there:
+                continue
+            row = there.get(name) or self._told(item, n, one)
             rows.append(row)
             self._into(item).add(row)
-            if batch.wants_sites:
+            if item.batch.wants_sites:
                 as_number = item.numbers[one.same_as] if one.same_as >= 0 else -1
-                self._struck[item.world, item.numbers[n]] = replace(one, same_as=as_number)
-        if item.name not in self._done:
+                seen = replace(one, word=one.word or row.word, same_as=as_number)
+                self._struck[item.world, item.numbers[n]] = seen
+        if item.name in self._done:
+            return
+        if len(rows) == len(item.batch.strikes) and not there:
             self._on_rows(rows)
+            return
+        for row in rows:
+            if row.name not in there:
+                self._on_rows([row])
+
+    def _told(self, item: _Item, n: int, one: Struck) -> Row:
+        """The row of an execution."""
+        batch, world = item.batch, self._plan.worlds[item.world]
+        fault = batch.strikes[n]
+        row = _row(_named(item, n), world, (*batch.before, fault), one)
+        if one.same_as < 0:
+            return row
+        same = batch.strikes[one.same_as]
+        return replace(row, same_as=_named(item, one.same_as), why=why_same(fault, same))
 
     def _into(self, item: _Item) -> Counts:
         coverage = self.worlds[item.world]
@@ -316,6 +372,33 @@ def batches(found: Sequence[Candidate], size: int, /) -> list[list[int]]:
             out.append([])
         out[-1] += unit
     return out
+
+
+def _named(item: _Item, n: int) -> str:
+    return f"{item.name}/{n:02d}"
+
+
+def _without_broken(item: _Item, rows: Mapping[str, Row]) -> _Item:
+    """The same where no execution is done again that is known to break an interpreter."""
+    done = dict(item.batch.done)
+    for n in range(len(item.batch.strikes)):
+        row = rows.get(_named(item, n))
+        if row is not None and row.word == "broke":
+            done[n] = Struck(word="broke", why=row.why)
+    return replace(item, batch=replace(item.batch, done=tuple(sorted(done.items()))))
+
+
+def _carried_out(setting: Setting, until: Until | None, batch: StrikeBatch, /) -> BatchEnd:
+    """One item of an executor's work."""
+    until_ms = None if until is None else until.here
+    return sweep_batch(setting, batch if until_ms is None else replace(batch, until_ms=until_ms))
+
+
+def _untouched(batch: StrikeBatch) -> BatchEnd:
+    """The end of a batch to which nobody came."""
+    known = dict(batch.done)
+    rows = tuple(known.get(n, Struck(word="")) for n in range(len(batch.strikes)))
+    return BatchEnd(control=Struck(word=""), rows=rows)
 
 
 def _not_done(control: Struck) -> Struck:

@@ -237,6 +237,7 @@ def _with_run(
         "title": visible(title_of(violation)),
         "consequence": consequence_of(contract, one.check, violation["tool"]),
         "explanation": violation["explanation"],
+        "seed": spec.seed,
         "faults": fit([fault.where() for fault in faults], masks),
         "steps": fit(list(small.steps) if small is not None else [], masks),
         # Line by line: what reads results spells out every line break.

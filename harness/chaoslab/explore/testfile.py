@@ -54,7 +54,10 @@ Breach = tuple[str, str, str, str]  # check, code, fingerprint, explanation
 def regression_name(breach: Breach, spec: RunSpec, /, *, taken: Collection[str] = ()) -> str:
     """What a case is called: the check, the code and the tool; `-2` and so on where taken."""
     check, code, _, _ = breach
-    plain = _slug(f"{check}-{code}-{_tool(breach, spec)}")
+    return _free(_slug(f"{check}-{code}-{_tool(breach, spec)}"), taken)
+
+
+def _free(plain: str, taken: Collection[str]) -> str:
     name, number = plain, 1
     while name in taken:
         number += 1
@@ -123,13 +126,17 @@ def write_regression(
 ) -> list[Path]:
     """Writes the case as `NAME.toml` into a folder, and as `test_NAME.py` beside it with `pytest`;
     the files that now hold it. A file that says something else is never written over: then the
-    case gets another name. `contract` is the file that was named, "" where none was.
+    case gets another name. `contract` is the file that was named, "" where none was. A case that
+    names what must not be read is written nowhere.
 
     UsageError where the folder cannot be written to.
     """
-    spec, taken = shrunk.spec, set[str]()
+    if shrunk.private:
+        return []
+    plain, taken = shrunk.spec.scenario.name, set[str]()
     while True:
-        spec = as_regression(spec, breach, taken=taken)
+        scenario = replace(shrunk.spec.scenario, name=_free(plain, taken))
+        spec = replace(shrunk.spec, scenario=scenario)
         path = folder / f"{spec.scenario.name}.toml"
         test = folder / f"test_{spec.scenario.name.replace('-', '_')}.py"
         if _says(path, spec) if path.exists() else not (pytest and test.exists()):
@@ -152,13 +159,24 @@ def write_regression(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for one, content in files.items():
-            one.write_text(content, encoding="utf-8")
+            _write(one, content)
     except OSError as error:
         raise UsageError(
             f"{error.filename or folder} cannot be written: {error.strerror}",
             hint=mend_disk(error),
         ) from None
     return [path, test] if pytest else [path]
+
+
+def _write(path: Path, content: str) -> None:
+    """A new file, whole or not at all: half a scenario would be taken for a person's own."""
+    with path.open("x", encoding="utf-8") as file:
+        try:
+            file.write(content)
+            file.flush()
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
 
 
 def pytest_file(

@@ -304,10 +304,13 @@ def _exploration(results: Row) -> list[_Section]:
     found = []
     for one in findings_in(results):
         told = span("; ".join(finding_lines(one)), most=600)
-        found.append(row([span(f"{one['check']} ({one['code']})"), told]))
+        check = f"{one['check']} ({one['code']})"
+        found.append(row([plain(str(one.get("title") or check)), span(check), told]))
     changes = [f"- {span(one, most=400)}" for one in change_lines(results)]
     return [
-        _Section(title="Found", head=("what is broken", "where, and shrunk to"), body=found),
+        _Section(
+            title="Found", head=("what is broken", "check", "seen, and shrunk to"), body=found
+        ),
         _Section(title="Explored", body=claim),
         _Section(title="Since the older exploration", body=changes),
     ]

@@ -7,7 +7,7 @@ page, comment, JUnit, events) takes its numbers from here.
 >>> told = {"exploration": {"kind": "sweep", "executions": 4000, "words": {"held": 4000}},
 ...         "runs": [{"agent": "mine.py:make", "contract": "desk", "role": "subject"}]}
 >>> print(headline_of(told))
-mine.py:make, contract desk: a sweep of 4,000 executions, 4,000 held, 0 broken. 1 of them was \
+mine.py:make, contract desk: a sweep of 4,000 executions, 4,000 held, 0 broken. 1 execution was \
 done again in full, as a run.
 """
 
@@ -76,11 +76,20 @@ def executions_words(exploration: Row, /) -> str:
     how = "a sweep" if exploration["kind"] == "sweep" else "a stress campaign"
     ends = ", ".join(f"{count:,} {word}" for word, count in counts_of(exploration).items())
     text = f"{how} of {_many(exploration['executions'], 'execution')}, {ends}"
-    same = (exploration.get("words") or {}).get("equivalent", 0)
+    same = _equivalent(exploration)
     if same:
         verb = "was" if same == 1 else "were"
         text += f"; {_many(same, 'further strike')} {verb} not executed, being equivalent to others"
     return text
+
+
+def _equivalent(exploration: Row) -> int:
+    """How many strikes were not executed, being equivalent. A pair whose first strike is has no
+    row of its own, so a sweep's own count is taken where there is one."""
+    worlds = (exploration.get("coverage") or {}).get("worlds") or ()
+    depths = [one.get(depth) or {} for one in worlds for depth in ("first", "pairs")]
+    counted = [one.get("equivalent", 0) for one in depths]
+    return sum(counted) or (exploration.get("words") or {}).get("equivalent", 0)
 
 
 def headline_of(results: Row, /) -> str:
@@ -97,10 +106,10 @@ def runs_words(results: Row, /) -> str:
     """How many of the executions there are histories of."""
     runs = len(results["runs"])
     if not runs:
-        return "None of them was done again in full, as a run."
+        return "No execution was done again in full, as a run."
     verb = "was" if runs == 1 else "were"
     kind = "a run" if runs == 1 else "runs"
-    return f"{runs:,} of them {verb} done again in full, as {kind}."
+    return f"{_many(runs, 'execution')} {verb} done again in full, as {kind}."
 
 
 def unfinished(results: Row, /) -> bool:
@@ -147,12 +156,25 @@ def findings_in(results: Row, /) -> list[Row]:
     return list((exploration_in(results) or {}).get("findings") or ())
 
 
+def finding_state(finding: Row, /) -> str:
+    """One word for a finding, as pages and tables show states.
+
+    >>> finding_state({"state": "known"}), finding_state({"shown_again": False})
+    ('known', 'not repeatable')
+    """
+    if finding.get("shown_again") is False:
+        return "not repeatable"
+    if finding.get("warning"):
+        return "warning only"
+    return visible(str(finding.get("state") or "new"))
+
+
 def finding_lines(finding: Row, /) -> list[str]:
     """Where a failure was seen, what it shrinks to, and the files that keep it."""
     out = [f"seen in {_many(int(finding.get('executions', 0)), 'execution')}"]
     faults = list(finding.get("faults") or ())
     tried = int(finding.get("tried") or 0)
-    small = f", found in {_many(tried, 'execution')}" if tried else ""
+    small = f", made so in {_many(tried, 'trial')}" if tried else ""
     if finding.get("run"):
         out.append(f"the smallest that shows it{small}: {'; '.join(faults) or 'no fault at all'}")
     if finding.get("differs"):
@@ -207,7 +229,8 @@ def columns_of(coverage: Row, /) -> tuple[list[str], list[list[str]]]:
     there = dict.fromkeys(str(name) for row in rows for name in row)
     wanted = [name for name in coverage.get("columns") or () if name in there]
     columns = list(dict.fromkeys([*wanted, *there]))
-    return columns, [[str(row.get(name, "")) for name in columns] for row in rows]
+    cells = [[str(row.get(name, "")) for name in columns] for row in rows]
+    return [_TOLD.get(name, name) for name in columns], cells
 
 
 def world_table(coverage: Row, /) -> Table:
@@ -223,8 +246,11 @@ def world_table(coverage: Row, /) -> Table:
     return table
 
 
-def show_exploration(console: Console, results: Row, folder: str, /) -> None:
-    """The table, the findings, the statistics, the claim, and the answer."""
+def show_exploration(
+    console: Console, results: Row, folder: str, /, *, written: bool = True
+) -> None:
+    """The table, the findings, the statistics, the claim, and the answer. `written`: whether the
+    results are in the folder, which a full disk may have refused."""
 
     def say(text: str) -> None:
         console.print(Text(text), soft_wrap=True)
@@ -247,8 +273,20 @@ def show_exploration(console: Console, results: Row, folder: str, /) -> None:
     if results.get("stopped"):
         say(f"STOPPED  {results['stopped']}")
     elif not results["complete"] or unfinished(results):
-        say("Not everything that was asked for was executed; go on with --resume.")
-    say(f"Written: {folder}/results.json; exit code {results['exit_code']}.")
+        say(f"Not everything that was asked for was executed; {_next(results)}.")
+    file = f"{folder}/results.json"
+    kept = f"Written: {file}" if written else f"Not written: {file}"
+    say(f"{kept}; exit code {results['exit_code']}.")
+
+
+def _next(results: Row) -> str:
+    """What to do about an exploration that is not whole. Nothing is struck in a world that does
+    not hold by itself, however often one goes on."""
+    coverage = (exploration_in(results) or {}).get("coverage")
+    worlds = coverage.get("worlds") if isinstance(coverage, Mapping) else None
+    if any(isinstance(one, Mapping) and one.get("why") for one in worlds or ()):
+        return "mend what is broken without any fault, and begin anew"
+    return "go on with --resume"
 
 
 def found_paragraphs(results: Row, folder: str, /) -> list[str]:

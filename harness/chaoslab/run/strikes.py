@@ -5,15 +5,20 @@ that come before, and differ in the last one. Where two strikes leave the same m
 `chaoslab.backends.sim.moment`), the second is not executed to its end: it shares the verdict of
 the first. Only strikes of one group are compared, since most strikes leave a moment of their own
 and the digest costs time.
+
+An interpreter may break in the middle of a batch, so a batch can keep a journal of what it does,
+and can be carried on where another interpreter had to leave it (see `chaoslab.run.batches`).
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
-from chaoslab.backends.api import ExecutionEnd
 from chaoslab.backends.common import merged_contract
 from chaoslab.backends.common.hub import Hub
 from chaoslab.backends.common.supervisor import Supervisor
@@ -23,7 +28,8 @@ from chaoslab.backends.sim.moment import moment
 from chaoslab.check import CHECKS, Evidence, Finding, judge, overall, recovery_ms
 from chaoslab.check.model import Check
 from chaoslab.contract import Contract, Limits
-from chaoslab.core.errors import ChaosError
+from chaoslab.core.clock import monotonic_ms
+from chaoslab.core.errors import ChaosError, LabError
 from chaoslab.faults import Fault, Site
 from chaoslab.history import Nowhere, View, Writer
 from chaoslab.run.model import RunSpec
@@ -43,7 +49,9 @@ class StrikeBatch:
     the same moment (one number a strike; -1: surely alone; empty: none). `whole`: each execution
     goes to its end all the same, with its moment told, for the proof that sharing is right.
     `digests`: also the digest of each history. `wants_sites`: the sites that begin after the last
-    strike, for the next one.
+    strike, for the next one. `done`: the strikes, by number, of which it is known how they end;
+    they are not executed, and the others are compared with them. `until_ms`: from that time of
+    this machine's clock on none is begun. `journal`: a file that is told what is done, at once.
     """
 
     spec: RunSpec
@@ -53,14 +61,19 @@ class StrikeBatch:
     whole: bool = False
     digests: bool = False
     wants_sites: bool = False
+    done: tuple[tuple[int, Struck], ...] = ()
+    until_ms: int | None = None
+    journal: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Struck:
     """How the execution of one strike ended; see `chaoslab.explore.rows` for the words.
 
-    `same_as`: the strike of the batch with which it shares the verdict, -1 for none. `strike_ns`
-    is the virtual time of the last strike.
+    The word is "" where it was not executed, for want of time. `same_as`: the strike of the batch
+    with which it shares the verdict, -1 for none. `strike_ns` is the virtual time of the last
+    strike; `sites` are those that begin after it, where they were wanted, be it that they began in
+    the execution with which the verdict is shared.
     """
 
     word: str
@@ -92,7 +105,8 @@ class Struck:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchEnd:
     """What a batch came to. `control`: the execution without any strike (`held`, `broken` or
-    `broke`; then no strike was executed), with its sites; `rows`: one per strike, in order."""
+    `broke`; then no strike was executed; "" where there was no time for it), with its sites;
+    `rows`: one per strike, in order."""
 
     control: Struck
     rows: tuple[Struck, ...] = ()
@@ -110,6 +124,10 @@ class BatchEnd:
 
 def strike_all(batch: StrikeBatch, /) -> BatchEnd:
     """The executions of a batch, in this interpreter."""
+    if batch.until_ms is not None and monotonic_ms() >= batch.until_ms:
+        return BatchEnd(control=Struck(word=""))
+    journal = _Journal(batch.journal)
+    journal.wrote({"asked": True, "ms": monotonic_ms()})
     spent = Spent()
     try:
         quiet = simulate(execution_of(batch.spec, batch.spec.scenario, ()), _writer(batch))
@@ -133,8 +151,8 @@ def strike_all(batch: StrikeBatch, /) -> BatchEnd:
     )
     if violations:
         return BatchEnd(control=control)
-    striking = _Striking(batch, judging)
-    return BatchEnd(control=control, rows=tuple(striking.one(n) for n in range(len(batch.strikes))))
+    journal.wrote({"control": asdict(control)})
+    return BatchEnd(control=control, rows=_Striking(batch, judging).all(journal))
 
 
 class _Judging:
@@ -164,10 +182,26 @@ class _Striking:
 
     def __init__(self, batch: StrikeBatch, judging: _Judging) -> None:
         self._batch, self._judging = batch, judging
+        self._done = dict(batch.done)
         self._seen: dict[str, int] = {}  # moment -> the strike that was executed for it
-        self._done: list[Struck] = []
+        self._sites: dict[int, tuple[Site, ...]] = {}  # of what was executed, all of them
+        for number, row in sorted(self._done.items()):
+            if row.moment and row.word not in ("equivalent", "broke"):
+                self._seen.setdefault(row.moment, number)
 
-    def one(self, number: int) -> Struck:
+    def all(self, journal: _Journal) -> tuple[Struck, ...]:
+        """The executions of all strikes that are not done, as far as the batch goes."""
+        batch, every = self._batch, range(len(self._batch.strikes))
+        todo = [number for number in every if number not in self._done]
+        for number in todo:
+            if batch.until_ms is not None and monotonic_ms() >= batch.until_ms:
+                break
+            journal.wrote({"begun": number, "ms": monotonic_ms()})
+            self._done[number] = self._one(number)
+            journal.wrote({"done": number, "row": asdict(self._done[number])})
+        return tuple(self._done.get(number, Struck(word="")) for number in every)
+
+    def _one(self, number: int) -> Struck:
         """The execution of one strike, or whose verdict it shares."""
         try:
             row = self._execute(number, may_share=not self._batch.whole)
@@ -175,31 +209,35 @@ class _Striking:
                 row = self._execute(number, may_share=False)
         except ChaosError as error:
             row = Struck(word="broke", why=str(error))
-        self._done.append(row)
         return row
 
     def _execute(self, number: int, *, may_share: bool) -> Struck:
         batch, spent = self._batch, Spent()
         faults = (*batch.before, batch.strikes[number])
         grouped = bool(batch.groups) and batch.groups[number] >= 0
-        looking = _Looking(self._seen if may_share else {}, compare=grouped or batch.whole)
+        seen = self._seen if may_share else {}
+        looking = _Looking(seen, compare=grouped or batch.whole, sites=batch.wants_sites)
         scenario = replace(batch.spec.scenario, faults=faults)
         placed = bound_to_sites(faults)
         spec = execution_of(replace(batch.spec, scenario=scenario), scenario, placed)
         end = simulate(spec, _writer(batch), watch=looking)
         spent.simulated(end)
         if end.stopped:
+            same = self._seen[looking.moment]
             return Struck(
                 word="equivalent",
-                same_as=self._seen[looking.moment],
+                same_as=same,
                 moment=looking.moment,
                 strike_ns=looking.strike_ns,
+                sites=looking.after(self._sites.get(same, ())),
                 spent_us=spent.us,
             )
         if end.broke:
             return Struck(word="broke", why=end.broke, spent_us=spent.us)
         if looking.moment:
             self._seen.setdefault(looking.moment, number)
+        if batch.wants_sites:
+            self._sites[number] = end.sites
         view = View(end.ops)
         findings = self._judging.struck(view)
         fired = {str(n): count for n, count in end.fired.items()}
@@ -215,7 +253,7 @@ class _Striking:
             recovery_ms=recovery_ms(view),
             digest=end.digest if batch.digests else "",
             shown=_shown(findings),
-            sites=_after(end, looking.begun) if batch.wants_sites else (),
+            sites=looking.after(end.sites) if batch.wants_sites else (),
         )
         spent.judged()
         return replace(row, spent_us=spent.us)
@@ -230,31 +268,85 @@ class _Striking:
         return abs(one.recovery_ms - limit) <= earlier_ms
 
 
+class _Journal:
+    """What is done, in a file that outlives this interpreter."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def wrote(self, entry: Mapping[str, Any]) -> None:
+        """Writes an entry, if anybody wants to know. LabError where the disk refuses: else another
+        execution would be taken for the one that broke."""
+        if not self._path:
+            return
+        try:
+            with Path(self._path).open("ab") as file:
+                file.write(json.dumps(entry).encode("ascii") + b"\n")
+        except OSError as error:
+            raise LabError(f"{self._path} cannot be written: {error.strerror}") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noted:
+    """What a journal tells: `doing` is the strike that was begun and never done; None where there
+    is none. `since_ms`: when that was begun, or the execution without strikes; None where the
+    interpreter did not come so far."""
+
+    control: Struck | None = None
+    rows: Mapping[int, Struck] = field(default_factory=dict)
+    doing: int | None = None
+    since_ms: int | None = None
+
+
+def noted_in(path: Path, /) -> Noted:
+    """What the journal of a batch tells, as far as its lines are whole."""
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]
+    except OSError:
+        return Noted()
+    noted, rows = Noted(), dict[int, Struck]()
+    for line in lines:
+        entry = json.loads(line)
+        if "asked" in entry:
+            noted = replace(noted, since_ms=entry["ms"])
+        elif "control" in entry:
+            noted = replace(noted, control=Struck.from_json(entry["control"]))
+        elif "begun" in entry:
+            noted = replace(noted, doing=entry["begun"], since_ms=entry["ms"])
+        else:
+            rows[entry["done"]] = Struck.from_json(entry["row"])
+            noted = replace(noted, doing=None)
+    return replace(noted, rows=rows)
+
+
 class _Looking:
     """Looks at an execution right after its last strike; True where the rest is known."""
 
-    def __init__(self, seen: Mapping[str, int], *, compare: bool) -> None:
-        self._seen, self._compare = seen, compare
+    def __init__(self, seen: Mapping[str, int], *, compare: bool, sites: bool) -> None:
+        self._seen, self._compare, self._wants_sites = seen, compare, sites
+        self._begun: frozenset[Site] = frozenset()
         self.moment = ""
         self.strike_ns = -1
-        self.begun: frozenset[Site] = frozenset()
 
     def __call__(self, hub: Hub, supervisor: Supervisor, loop: SimLoop, /) -> bool:
         """See the class."""
         struck = [op for op in hub.recorder.ops if op.f == "nemesis.strike"]
         self.strike_ns = struck[-1].time_ns
-        self.begun = frozenset(hub.sites)
+        if self._wants_sites:
+            # By now calls may have begun at the very instant of the strike, but after it.
+            before = islice(hub.recorder.ops, struck[-1].index)
+            self._begun = frozenset(islice(hub.sites, sum(op.type == "invoke" for op in before)))
         if self._compare:
             self.moment = moment(hub, supervisor, loop)
         return bool(self.moment) and self.moment in self._seen
 
+    def after(self, sites: Sequence[Site]) -> tuple[Site, ...]:
+        """Those of an execution's sites that begin after the strike."""
+        return tuple(site for site in sites if site not in self._begun)
+
 
 def _writer(batch: StrikeBatch) -> Writer:
     return Writer(None, {}) if batch.digests else Nowhere()
-
-
-def _after(end: ExecutionEnd, begun: frozenset[Site]) -> tuple[Site, ...]:
-    return tuple(site for site in end.sites if site not in begun)
 
 
 def _shown(findings: Sequence[Finding]) -> tuple[str, ...]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from chaoslab.cli.exploring import kinds_in
-from chaoslab.cli.stress import EXAMPLES, _beginning, _time_each
+from chaoslab.cli.stress import EXAMPLES, _beginning, _time_each, unfinished
 from chaoslab.core.errors import FormatError, UsageError
 from chaoslab.explore.database import Examples
 from chaoslab.explore.drawn import claim_of, coverage_of, statistics_of
 from chaoslab.explore.rows import Row, Word
-from chaoslab.explore.store import Tally
+from chaoslab.explore.store import Rows, Tally, head_of
+from chaoslab.explore.stress import StressShard
 from chaoslab.faults import KINDS
 
 HERE: dict[str, object] = {"at": "tools.refund", "phase": "after-commit", "kind": "silence"}
@@ -81,3 +83,24 @@ def test_kinds_are_those_that_there_are() -> None:
     for bad in ("crash,panic", ",", "Crash"):
         with pytest.raises(UsageError, match="no such kind of fault"):
             kinds_in(bad)
+
+
+def test_a_part_that_was_cut_off_is_gone_on_with_and_one_that_is_done_is_not(
+    tmp_path: Path,
+) -> None:
+    head = head_of("stress", (), {"runs": 9})
+    shards = [StressShard(name=f"stress-0{n}", base=(), seed=0, runs=3) for n in (1, 2, 3)]
+    with Rows.create(tmp_path, head) as rows:
+        rows.add("stress-01~000002", [replace(row("held"), name=f"stress-01/{n}") for n in (1, 2)])
+        rows.add("stress-01~000003", [replace(row("held"), name="stress-01/3")])
+        rows.add("stress-02~000001", [replace(row("held"), name="stress-02/1")])
+        rows.add("stress-02", [replace(row("held"), name="stress-02/2")])
+        first, third = unfinished(shards, rows)
+    assert (first.name, first.counted, third.name, third.counted) == (
+        "stress-01",
+        3,
+        "stress-03",
+        0,
+    )
+    assert [one.name for one in first.earlier] == ["stress-01/1", "stress-01/2", "stress-01/3"]
+    assert third.earlier == ()

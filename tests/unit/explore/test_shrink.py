@@ -125,7 +125,7 @@ def test_every_class_of_steps_in_turn() -> None:
     scenario = found.spec.scenario
     assert scenario.faults == (exact(SITES[1], phase="before-send", kind="reset"),)
     assert scenario.workload == Use(sessions=1, tasks=1, mix=("refund",), rewords=False)
-    assert scenario.schedule == Schedule(seeds=(5,), choices={})
+    assert scenario.schedule == Schedule(seeds=(0,), choices={}) and found.spec.seed == 0
     assert (scenario.family, scenario.expect) == ("regressions", "valid")
     assert found.breach is not None and found.breach[2] == found.fingerprint == BUG
     told = [
@@ -135,7 +135,7 @@ def test_every_class_of_steps_in_turn() -> None:
         "the plainest surroundings",
         "reset after-commit at tools.refund, task s1-t1, session s1, marker o-s1-t1",
         "reset before-send at tools.refund, task s1-t1, session s1, marker o-s1-t1",
-        "the plainest schedule",
+        "the plainest schedule, under seed 0",
     ]
     assert list(found.steps) == told
 
@@ -297,6 +297,12 @@ def test_only_the_decisions_that_matter_are_left_and_as_small_as_may_be() -> Non
     assert found.schedule.choices == {first: 16, second: 192}
 
 
+def test_what_is_not_broken_under_seed_0_keeps_its_seed() -> None:
+    spec = case(workload=Use(sessions=1, tasks=1), schedule=Schedule(seeds=(3,)))
+    found = shrink(replace(spec, seed=3), BUG, Judge(lambda s: s.schedule.seeds == (3,))).spec
+    assert found.scenario.schedule == Schedule(seeds=(3,), choices={}) and found.seed == 3
+
+
 def test_what_only_the_seed_says_stays_with_the_seed() -> None:
     spec = case(workload=Use(sessions=1, tasks=1), schedule=Schedule(seeds=(1, 2, 3)))
     judge = Judge(lambda s: s.schedule.choices is None, choices=CHOICES)
@@ -385,22 +391,30 @@ MODEL_SLOW = Fault(
 MODEL_AGAIN = Fault(
     at="model.complete", phase="before-commit", kind="delay", for_ms=9, task="s2-t1"
 )
+# One of each class: a lost reply, a restart, a trap, another session, none needed.
 PLANTED = (
     "double_charge",
-    "swallows_timeout",
     "key_lost_over_restart",
     "reads_output_after_trap",
-    "retries_unkeyed_after_timeout",
     "last_profile_instead_of_none",
     "logs_attributes",
 )
 
 
+@lru_cache
+def planted(name: str) -> RunSpec:
+    """The run that shows a planted bug."""
+    return next(s for s in every_planted() if f"/{name}.py" in s.agent)
+
+
+every_planted = lru_cache(planted_specs)
+
+
 def in_a_crowd(name: str) -> RunSpec:
-    """The run that shows a planted bug, among more sessions and two more faults."""
-    spec = next(s for s in planted_specs() if f"/{name}.py" in s.agent)
+    """The run that shows a planted bug, in two sessions and with two more faults."""
+    spec = planted(name)
     scenario = spec.scenario
-    crowd = replace(scenario.workload, sessions=max(3, scenario.workload.sessions))
+    crowd = replace(scenario.workload, sessions=2)
     faults = (MODEL_SLOW, *scenario.faults, MODEL_AGAIN)
     limits = replace(scenario.limits, recovery_ms_max=900_000)
     return replace(spec, scenario=replace(scenario, workload=crowd, faults=faults, limits=limits))
@@ -410,14 +424,21 @@ def judged(specs: Sequence[RunSpec]) -> list[Trial]:
     return [trial(spec, whole=True) for spec in specs]
 
 
+@lru_cache
+def made_small(name: str) -> Shrunk:
+    """The smallest case of a planted bug in a crowd."""
+    spec = in_a_crowd(name)
+    shown = judged([spec])[0]
+    fingerprint = next(row[2] for row in shown.broken if row[0] == spec.expected_check)
+    return shrink(spec, fingerprint, judged)
+
+
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_bug_becomes_small(name: str) -> None:
     spec = in_a_crowd(name)
     assert len(spec.scenario.faults) == 3
-    shown = judged([spec])[0]
-    fingerprint = next(row[2] for row in shown.broken if row[0] == spec.expected_check)
-    found = shrink(spec, fingerprint, judged)
-    small = found.spec.scenario
+    found = made_small(name)
+    small, fingerprint = found.spec.scenario, found.fingerprint
     assert len(small.faults) <= 1 and small.workload.sessions <= 2 and small.workload.tasks == 1
     assert small.schedule == Schedule(seeds=(spec.seed,), choices={})
     assert all(f.session and f.task and f.marker and ":" not in f.at for f in small.faults)
@@ -433,7 +454,7 @@ def test_a_planted_bug_becomes_small(name: str) -> None:
     [("counts_tries_per_delivery", 1), ("retries_in_two_layers", 1), ("retries_in_quarantine", 2)],
 )
 def test_what_takes_many_strikes_takes_few_faults(name: str, faults: int) -> None:
-    spec = next(s for s in planted_specs() if f"/{name}.py" in s.agent)
+    spec = planted(name)
     assert len(spec.scenario.faults) > 2
     shown = judged([spec])[0]
     fingerprint = next(row[2] for row in shown.broken if row[0] == spec.expected_check)
@@ -445,7 +466,8 @@ def test_what_takes_many_strikes_takes_few_faults(name: str, faults: int) -> Non
 
 
 def test_a_task_for_an_executor_gives_the_same() -> None:
-    spec = in_a_crowd("double_charge")
-    fingerprint = judged([spec])[0].broken[0][2]
-    here = shrink(spec, fingerprint, judged)
-    assert shrink_task(Setting(in_process=True), spec, fingerprint, 400) == here
+    here = made_small("double_charge")
+    there = shrink_task(
+        Setting(in_process=True), in_a_crowd("double_charge"), here.fingerprint, 400
+    )
+    assert there == here

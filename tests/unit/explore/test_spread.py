@@ -6,22 +6,28 @@ import multiprocessing
 import os
 import signal
 import socket
+import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from contextlib import suppress
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.live.spreading import STOPPED_S, interrupted
+from tests.live.spreading import HANGING, STOPPED_S, interrupted, marked, until
 
 from chaoslab.core.errors import LabError, UsageError
 from chaoslab.explore.executors import Threads, open_executor
 from chaoslab.explore.spread import AHEAD, Spread
 from chaoslab.explore.work import Setting, close_workers, trials_batch
+from chaoslab.run import workers as workers_module
 from chaoslab.run.select import REFERENCE, scenario_files, specs_for
+from chaoslab.run.workers import Worker, Workers
 
 LOST_REPLY = "matrix/timeout-after-commit"
 
@@ -130,6 +136,26 @@ def test_who_leaves_the_loop_early_can_go_on_with_other_work() -> None:
         assert sorted(Spread(executor, jobs=2).each(abs, [-1, -2])) == [(0, 1), (1, 2)]
 
 
+class Gone(Threads):
+    """A cluster of which nothing is left."""
+
+    def trouble(self) -> str:
+        return "the cluster is gone"
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        lost: Future[Any] = Future()
+        lost.set_exception(BrokenExecutor("gone"))
+        return lost
+
+
+def test_after_a_cluster_was_lost_what_is_left_is_done_here() -> None:
+    with Gone(1) as executor:
+        spread = Spread(executor, jobs=1)
+        with pytest.raises(LabError, match="the cluster is gone"):
+            list(spread.each(abs, [-1]))
+        assert list(spread.each(abs, [-2])) == [(0, 2)]
+
+
 def test_an_executor_that_is_shut_down_takes_nothing_more() -> None:
     executor = Threads(1)
     executor.shutdown()
@@ -188,6 +214,123 @@ def test_an_agent_that_always_crashes_costs_only_itself(tmp_path: Path) -> None:
         [False, False],
     ]
     assert "was killed by signal 9" in found[1][0].broke
+    assert "take fewer --jobs (twice in a row" in found[1][0].broke
+
+
+def test_one_that_was_killed_while_it_was_idle_is_replaced() -> None:
+    workers = Workers()
+    try:
+        workers.try_loading(REFERENCE)
+        [idle] = workers._all
+        os.kill(idle._process.pid, signal.SIGKILL)
+        idle._process.wait()
+        assert workers.try_loading(REFERENCE)
+        [other] = workers._all
+        assert other is not idle
+    finally:
+        workers.close()
+
+
+def test_one_that_ends_itself_soon_is_not_relied_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = Workers()
+    try:
+        workers.try_loading(REFERENCE)
+        [idle] = workers._all
+        monkeypatch.setattr(workers_module, "IDLE_MS", 0)
+        assert not idle.usable
+    finally:
+        workers.close()
+
+
+def test_a_while_in_which_the_machine_stood_still_accuses_no_agent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hours = count(step=3_600_000)
+    monkeypatch.setattr(workers_module, "monotonic_ms", lambda: next(hours))
+    workers = Workers()
+    try:
+        workers.try_loading(REFERENCE)
+    finally:
+        workers.close()
+
+
+def test_none_is_started_once_closing_has_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, begins, go_on = list[Worker](), threading.Event(), threading.Event()
+
+    class Slow(Worker):
+        def __init__(self, group: str, watchdog_ms: int) -> None:
+            begins.set()
+            go_on.wait(10)
+            super().__init__(group, watchdog_ms)
+            made.append(self)
+
+    monkeypatch.setattr(workers_module, "Worker", Slow)
+    agent = tmp_path / "hanging.py"
+    agent.write_text(HANGING.format(began=str(tmp_path / "began")))
+    workers = Workers()
+
+    def ask() -> None:
+        with suppress(LabError):
+            workers.try_loading(f"{agent}:make_agent")
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    assert begins.wait(10)
+    closing = threading.Thread(target=workers.close)
+    closing.start()
+    assert until(lambda: workers._closed, 10)
+    closing.join(0.2)  # a moment in which it could end too early
+    go_on.set()
+    closing.join(10)
+    assert [one._process.poll() for one in made] == [-signal.SIGKILL]
+    asking.join(10)
+    assert not asking.is_alive()
+    with pytest.raises(LabError, match="closed; nothing more is run"):
+        workers.try_loading(REFERENCE)
+    assert len(made) == 1
+
+
+# A command that only waits for an agent, which only spins: in Python, or in a call that holds the
+# interpreter's lock, so that no other thread of it runs.
+WAITING = """
+import sys
+from chaoslab.run import workers
+workers.Workers().try_loading(sys.argv[1])
+"""
+SPINS = {"python": "while True: pass", "c": "import re; re.match('(a*)*b', 'a' * 60)"}
+
+
+@pytest.mark.parametrize("spins", SPINS)
+def test_an_interpreter_ends_at_once_with_a_killed_command(tmp_path: Path, spins: str) -> None:
+    began, agent, mark = tmp_path / "began", tmp_path / "spins.py", f"killed-{tmp_path}"
+    agent.write_text(
+        f"def make_agent():\n    open({str(began)!r}, 'w').close()\n    {SPINS[spins]}\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", WAITING, f"{agent}:make_agent"],
+        env={**os.environ, "CHAOSLAB_MARK": mark},
+    ) as command:
+        try:
+            assert until(began.exists, 20) and len(marked(mark)) == 1
+        finally:
+            command.kill()
+        command.wait()
+        assert until(lambda: not marked(mark), STOPPED_S)
+
+
+def test_an_interpreter_outlives_the_thread_that_has_started_it() -> None:
+    workers = Workers()
+    try:
+        asking = threading.Thread(target=workers.try_loading, args=(REFERENCE,))
+        asking.start()
+        asking.join()
+        [before] = workers._all
+        workers.try_loading(REFERENCE)
+        assert workers._all == {before} and before.served == 2
+    finally:
+        workers.close()
 
 
 def test_ctrl_c_ends_everything_at_once_and_keeps_what_came(tmp_path: Path) -> None:

@@ -307,3 +307,11 @@ def test_going_on_takes_away_what_was_said_of_fewer_rows(tmp_path: Path) -> None
         assert not (campaign.folder / "results.json").exists()
     with pytest.raises(UsageError, match="no campaign to go on with"):
         open_rows(tmp_path / "nothing", HEAD, resume=True)
+
+
+def test_who_is_another_one_is_said(tmp_path: Path) -> None:
+    mine = replace(HEAD, of={"agent": "a.py:make", "contract": "desk"})
+    Rows.create(tmp_path, mine).close()
+    other = replace(mine, fingerprint="ff", of={**mine.of, "agent": "b.py:make"})
+    with pytest.raises(UsageError, match=r"its agent was 'a\.py:make' and is 'b\.py:make'"):
+        Rows.resume(tmp_path, other)

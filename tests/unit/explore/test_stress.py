@@ -22,7 +22,13 @@ import pytest
 from chaoslab.core.errors import LabError, UsageError
 from chaoslab.explore import stress
 from chaoslab.explore.database import Examples
-from chaoslab.explore.stress import ShardEnd, StressShard, database_key, shards_of, stress_shard
+from chaoslab.explore.stress import (
+    ShardEnd,
+    StressShard,
+    database_key,
+    shards_of,
+    stress_shard,
+)
 from chaoslab.explore.work import Setting, close_workers, workers_here
 from chaoslab.run.model import RunSpec
 from chaoslab.run.select import REFERENCE, scenario_files, specs_for
@@ -30,11 +36,12 @@ from chaoslab.run.trials import Trial
 from chaoslab.scenario import scenario_from
 
 Judge = Callable[[RunSpec], Trial]
+MATRIX = ("matrix/timeout-after-commit", "matrix/partial-write-crash-1")
 
 
 @cache
 def base(*names: str, agent: str = REFERENCE) -> tuple[RunSpec, ...]:
-    wanted = names or ("matrix/timeout-after-commit", "matrix/partial-write-crash-1")
+    wanted = names or MATRIX
     return tuple(specs_for(scenario_files(wanted), agent))
 
 
@@ -44,11 +51,15 @@ class Pool:
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
         self.asked: list[RunSpec] = []
+        self.looked, self.hangs = 0, False
         self._lock = Lock()
 
     def trials(self, specs: Sequence[RunSpec], *, whole: bool = False) -> list[Trial]:
         if whole:
+            self.looked += len(specs)
             assert all(not spec.scenario.faults for spec in specs)
+            if self.hangs:
+                return [Trial(scenario=s.scenario.id, seed=s.seed, broke="it hung") for s in specs]
             return [Trial(scenario=spec.scenario.id, seed=spec.seed) for spec in specs]
         with self._lock:
             self.asked += specs
@@ -168,7 +179,8 @@ def test_a_row_says_what_it_was(pool: Callable[[Judge], Pool]) -> None:
     for row, spec in zip(end.rows, asked.asked, strict=True):
         assert [fault["kind"] for fault in row.faults] == [f.kind for f in spec.scenario.faults]
         if row.word == "held":
-            assert row.scenario == "" and row.why == ""
+            sample = int(row.name.rpartition("/")[2]) % 100 == 1
+            assert bool(row.scenario) == sample and row.why == ""
         else:
             assert scenario_from(tomllib.loads(row.scenario), row.name) == spec.scenario
             assert (row.why == "") == (row.word == "broken")
@@ -292,7 +304,7 @@ def test_shards_are_fixed_by_their_numbers() -> None:
 def test_threads_at_once_give_the_rows_of_one_after_the_other(
     pool: Callable[[Judge], Pool],
 ) -> None:
-    parts = shards_of(base(), seed=9, runs=120, shards=4)
+    parts = shards_of(base(), seed=9, runs=40, shards=4)
     pool(by_kind)
     alone = [stress_shard(part) for part in parts]
     often = sys.getswitchinterval()
@@ -314,14 +326,13 @@ import test_stress as here
 from chaoslab.explore import stress
 pool = here.Pool(here.by_kind)
 stress.workers_here = lambda setting: pool
-parts = stress.shards_of(here.base(), seed=9, runs=80, shards=2)
+parts = stress.shards_of(here.base(), seed=9, runs=12, shards=2)
 print(json.dumps([[row.to_json() for row in stress.stress_shard(part).rows] for part in parts]))
 """
 
 
-@pytest.mark.parametrize("hash_seed", ["0", "777"])
 def test_another_interpreter_gives_the_same_rows(
-    pool: Callable[[Judge], Pool], hash_seed: str, folder: Path
+    pool: Callable[[Judge], Pool], folder: Path
 ) -> None:
     """And writes no file beside the lab's own, though Hypothesis would."""
     here = Path(__file__).resolve()
@@ -329,7 +340,7 @@ def test_another_interpreter_gives_the_same_rows(
         [sys.executable, "-c", PROGRAM, str(here.parent)],
         env={
             **{k: v for k, v in os.environ.items() if not k.startswith("HYPOTHESIS")},
-            "PYTHONHASHSEED": hash_seed,
+            "PYTHONHASHSEED": "777",
             "PYTHONPATH": str(here.parents[3] / "harness"),
         },
         capture_output=True,
@@ -338,7 +349,7 @@ def test_another_interpreter_gives_the_same_rows(
     )
     assert {path.name for path in folder.iterdir()} <= {".chaoslab"}
     pool(by_kind)
-    parts = shards_of(base(), seed=9, runs=80, shards=2)
+    parts = shards_of(base(), seed=9, runs=12, shards=2)
     mine = [[row.to_json() for row in stress_shard(part).rows] for part in parts]
     assert json.loads(done.stdout) == json.loads(json.dumps(mine))
 
@@ -423,8 +434,9 @@ def test_a_planted_bug_is_found_and_its_case_shows_it_again(real: Setting) -> No
 
 
 def test_the_reference_agent_holds(real: Setting) -> None:
-    [part] = shards_of(base(), seed=2, runs=25, shards=1, setting=real)
+    [part] = shards_of(base(), seed=2, runs=16, shards=1, setting=real)
     end = stress_shard(part)
     words = Counter(row.word for row in end.rows)
-    assert words["held"] > 8 and not words["broken"] and not words["broke"], end.rows
+    assert not words["broken"] and not words["broke"], end.rows
+    assert words["held"] >= 12 and words["never-struck"] <= 3, "most of it strikes"
     assert any("marker" in fault for row in end.rows for fault in row.faults)

@@ -6,20 +6,22 @@ import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 
 from chaoslab.core.clock import monotonic_ms
+from chaoslab.explore import scout as scouting
 from chaoslab.explore import sweep as module
 from chaoslab.explore.claim import Coverage
 from chaoslab.explore.rows import Row
-from chaoslab.explore.scout import Scouted, scout
+from chaoslab.explore.scout import Scouted, Until, scout
 from chaoslab.explore.strikes import Candidate, candidates, fault_from
-from chaoslab.explore.sweep import SweepPlan, batch_of, batches, sweep
+from chaoslab.explore.sweep import SweepPlan, batch_of, batches, stored_as, sweep
 from chaoslab.explore.work import Setting, close_workers, sweep_batch
 from chaoslab.explore.worlds import World, worlds_of
 from chaoslab.faults import Site
+from chaoslab.run import strikes as striking
 from chaoslab.run.select import REFERENCE, scenario_files, specs_for
 from chaoslab.run.strikes import BatchEnd, StrikeBatch, Struck
 
@@ -173,10 +175,13 @@ def test_when_the_time_is_up_the_rest_is_left_out_and_said(
     now = [0]
 
     def late(setting: Setting, batch: StrikeBatch) -> BatchEnd:
-        now[0] += 1
-        return sweep_batch(setting, batch)
+        try:
+            return sweep_batch(setting, batch)
+        finally:
+            now[0] += 1
 
-    monkeypatch.setattr(module, "monotonic_ms", lambda: now[0])
+    for one in (module, scouting, striking):
+        monkeypatch.setattr(one, "monotonic_ms", lambda: now[0])
     monkeypatch.setattr(module, "sweep_batch", late)
     coverage, rows, _ = carried_out(small(batch_size=1), until_ms=1)
     [world] = coverage.worlds
@@ -275,7 +280,9 @@ FIRST = Site(session="s1", task="s1-t1", port="memory.write", marker="a", attemp
 NEXT = replace(FIRST, marker="b")
 
 
-def made_up(setting: Setting, kinds: tuple[str, ...], world: World) -> Scouted:
+def made_up(
+    setting: Setting, kinds: tuple[str, ...], world: World, *, until: Until | None = None
+) -> Scouted:
     found = candidates([FIRST, NEXT], {}, world.spec, kinds)
     return Scouted(control=Struck(word="held", ops=9), sites=(FIRST, NEXT), candidates=tuple(found))
 
@@ -287,11 +294,11 @@ def struck(setting: Setting, batch: StrikeBatch) -> BatchEnd:
     seen = {}
     for number, fault in enumerate(batch.strikes):
         group = batch.groups[number] if batch.groups else -1
+        sites = (replace(NEXT, attempt=2),) if batch.wants_sites else ()
         if group >= 0 and group in seen:
-            rows.append(Struck(word="equivalent", same_as=seen[group]))
+            rows.append(Struck(word="equivalent", same_as=seen[group], sites=sites))
             continue
         seen = {**seen, group: number}
-        sites = (replace(NEXT, attempt=2),) if batch.wants_sites else ()
         missed = fault.kind == "reset" and fault.phase == "after-commit"
         rows.append(Struck(word="never-struck" if missed else "held", sites=sites))
     return BatchEnd(control=Struck(word="held"), rows=tuple(rows))
@@ -370,10 +377,76 @@ def test_a_batch_that_was_given_up_costs_its_strikes(monkeypatch: pytest.MonkeyP
     coverage, rows, _ = carried_out(small(kinds=("silence",)))
     assert coverage.worlds[0].first.words == {"broke": 6}
     assert all("the interpreter ended itself" in row.why for row in rows[1:])
-    assert "broke the lab or the interpreter" in " ".join(coverage.claim)
+    assert "6 could not run" in " ".join(coverage.claim)
 
 
 def test_batches_of_nothing_are_none() -> None:
     assert batches([], 24) == []
     one = Candidate(fault=fault_from({"at": "x", "phase": "before-send", "kind": "silence"}))
     assert batches([one], 24) == [[0]]
+
+
+# -- time that is up, and interpreters that differ
+
+
+@pytest.mark.usefixtures("invented")
+def test_what_was_seen_when_the_time_was_up_is_a_row_and_comes_again_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0]
+
+    def cut(setting: Setting, batch: StrikeBatch) -> BatchEnd:
+        """The first of each batch hangs, and then the time is up."""
+        whole = struck(setting, replace(batch, until_ms=None))
+        hung = Struck(word="broke", why="the execution did not end within 5 ms of wall time")
+        left = tuple(Struck(word="") for _ in whole.rows[1:])
+        now[0] = 10
+        return replace(whole, rows=(hung, *left))
+
+    monkeypatch.setattr(module, "monotonic_ms", lambda: now[0])
+    monkeypatch.setattr(module, "sweep_batch", cut)
+    plan = small(kinds=("silence", "reset"), batch_size=20)
+    coverage, rows, _ = carried_out(plan, until_ms=5)
+    [world] = coverage.worlds
+    assert [row.word for row in rows] == ["held", "broke"]
+    assert (world.first.ran, world.first.cut) == (1, 11)
+    claim = " ".join(coverage.claim)
+    assert "swept in part" in claim
+    assert "1 could not run" in claim
+    assert "Left out: 11 planned executions" in claim
+    monkeypatch.setattr(module, "sweep_batch", struck)
+    again, new, spread = carried_out(plan, done={stored_as([row]): [row] for row in rows})
+    assert [dict(batch.done)[0].word for batch in spread.sent] == ["broke"]
+    assert {row.name for row in new}.isdisjoint(row.name for row in rows)
+    assert len(new) + len(rows) == 1 + 12
+    assert again.complete
+    assert again.worlds[0].first.words["broke"] == 1
+
+
+class TwoInterpreters:
+    """The first one ends every execution but one; the second one hangs in that of the last strike,
+    which comes first there."""
+
+    def __init__(self) -> None:
+        self.there: list[StrikeBatch] = []
+
+    def strikes(self, batch: StrikeBatch, group: str = "first") -> BatchEnd:
+        rows = [Struck(word="held", digest="d") for _ in batch.strikes]
+        if group == "first":
+            rows[0] = Struck(word="broke", why="the interpreter ended itself")
+        else:
+            self.there.append(batch)
+            rows[0] = Struck(word="broke", why="the execution did not end within 9 ms")
+        return BatchEnd(control=Struck(word="held", digest="d"), rows=tuple(rows))
+
+
+def test_what_hangs_in_the_second_interpreter_alone_is_not_repeatable() -> None:
+    workers = TwoInterpreters()
+    fault = fault_from({"at": "x", "phase": "before-send", "kind": "silence"})
+    last = replace(fault, kind="reset")
+    told = scouting._compared(cast(Any, workers), worlds()[0], [fault, fault, last], None)
+    assert told.differs == last.where()
+    assert told.ended == "it did not end there"
+    # What broke here is known already: it is told, and not tried there.
+    assert [number for number, _ in told.broke] == [0]
+    assert [number for number, _ in workers.there[0].done] == [2]

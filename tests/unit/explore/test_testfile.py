@@ -281,3 +281,39 @@ def test_the_test_stands_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     )
     assert "1 failed, 1 passed" in plain.stdout, plain.stdout + plain.stderr
     assert "2 × refund for one request (o-s1-t1)" in plain.stdout
+
+
+def test_what_must_not_be_read_is_written_nowhere(tmp_path: Path) -> None:
+    assert written(tmp_path / "r", replace(shrunk(), private=True), pytest=True) == []
+    assert not (tmp_path / "r").exists()
+
+
+def test_the_words_of_a_breach_do_not_change_what_a_file_is_called(tmp_path: Path) -> None:
+    small = shrunk()
+    masked = (*BREACH[:3], "2 × ‹iban of s1› for one request")
+    said = write_regression(tmp_path, small, masked, pytest=False, agent="a.py:make", contract="")
+    assert [path.name for path in said] == [f"{small.spec.scenario.name}.toml"]
+    assert "‹iban of s1›" in said[0].read_text()
+
+
+def test_no_link_is_followed_and_half_a_file_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, name = tmp_path / "r", shrunk().spec.scenario.name
+    folder.mkdir()
+    (folder / f"{name}.toml").symlink_to(tmp_path / "elsewhere.toml")
+    with pytest.raises(UsageError, match="cannot be written"):
+        written(folder, shrunk())
+    assert not (tmp_path / "elsewhere.toml").exists()
+    full, small, real = tmp_path / "full", shrunk(), Path.open
+
+    def device(self: Path, *arguments: Any, **more: Any) -> Any:
+        file = real(self, *arguments, **more)
+        if self.parent == full:
+            os.dup2(os.open("/dev/full", os.O_WRONLY), file.fileno())
+        return file
+
+    monkeypatch.setattr(Path, "open", device)
+    with pytest.raises(UsageError, match="No space left"):
+        write_regression(full, small, BREACH, pytest=False, agent="a.py:make", contract="")
+    assert list(full.iterdir()) == []

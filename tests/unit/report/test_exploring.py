@@ -101,7 +101,7 @@ def page(results: dict[str, Any]) -> str:
 def test_every_output_speaks_of_executions_and_not_of_the_few_runs() -> None:
     results = explored()
     many = "a sweep of 4,000 executions, 4,000 held, 0 broken"
-    assert many in headline_of(results) and "3 of them were done again" in headline_of(results)
+    assert many in headline_of(results) and "3 executions were done again" in headline_of(results)
     answer = answer_of(results, {})
     assert answer["word"] == "Held" and many in answer["says"][0]
     assert "4,000" in page(results) and "Runs in full" in page(results)
@@ -208,3 +208,18 @@ def test_words_for_one() -> None:
         "a stress campaign of 1 execution, 1 held, 0 broken; "
         "1 further strike was not executed, being equivalent to others"
     )
+
+
+def test_a_world_that_does_not_hold_by_itself_is_not_gone_on_with() -> None:
+    cut = {"complete": False, "worlds": [{"world": "w-1", "why": ""}]}
+    assert "go on with --resume" in on_terminal(explored(coverage=cut))
+    stuck = {"complete": False, "worlds": [{"world": "w-1", "why": "2 × refund"}]}
+    told = on_terminal(explored(coverage=stuck))
+    assert "mend what is broken without any fault" in told and "--resume" not in told
+
+
+def test_the_page_names_each_finding_and_how_it_was_made_small() -> None:
+    shown = page(explored(finding(), finding(fingerprint="ff", title="a <b>name</b>", run=None)))
+    assert "refund: one action stands more than once" in shown
+    assert "a &lt;b&gt;name&lt;/b&gt;" in shown and "<b>name</b>" not in shown
+    assert "made so in 9 trials" in shown and "double.toml" in shown

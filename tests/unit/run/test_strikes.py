@@ -84,7 +84,21 @@ def test_a_strike_that_finds_nothing_is_no_proof() -> None:
     spec = world()
     never = replace(at(spec, "tools.refund", "after-commit", "silence"), attempt=7)
     [row] = strike_all(StrikeBatch(spec=spec, strikes=(never,))).rows
-    assert row.word == "never-struck" and "never struck" in row.why
+    assert row.word == "never-struck" and row.why.endswith("(the agent made no such call)")
+
+
+def test_a_call_that_was_made_and_ended_before_the_phase_is_told_as_such() -> None:
+    spec = world()
+    again = at(spec, "tools.refund", "before-send", "silence")
+    # The refund was carried out; asked once more with its key, the tool answers without any work.
+    lost = replace(again, phase="after-commit")
+    late = replace(again, phase="before-commit", kind="reset", attempt=2)
+    [row] = strike_all(StrikeBatch(spec=spec, before=(lost,), strikes=(late,))).rows
+    assert row.word == "never-struck"
+    assert row.why.endswith("(the call was made, and did not come to this phase)")
+    thrice = replace(again, times=3)
+    [row] = strike_all(StrikeBatch(spec=spec, strikes=(replace(thrice, attempt=2),))).rows
+    assert row.why.endswith("(the agent made no such call)")
 
 
 def test_the_sites_that_begin_after_a_crash_are_those_of_the_recovery() -> None:

@@ -51,6 +51,7 @@ class Flight:
         "index",
         "name",
         "process",
+        "refused",
         "site",
         "waiting",
     )
@@ -67,6 +68,7 @@ class Flight:
         self.future: asyncio.Future[Any] = hub.loop.create_future()
         self.done = False
         self.arrived = False
+        self.refused = False  # whether the caller was told that nothing was done
         self._timer: Event | None = None
         self.index = self._record("invoke", call.value)
         process.flights[self.index] = self
@@ -210,6 +212,7 @@ class Flight:
             kind, name = one.fault.kind, f"{self.name}/again{one.number}"
             if kind in ("silence", "reset", "error-reply", "rate-limit"):
                 self.call.abandon()
+                self.refused = kind == "rate-limit"
                 self._refuse(kind)
                 return
             if kind == "hold":
@@ -245,7 +248,10 @@ class Flight:
 
     def _copy_arrives(self) -> None:
         """A second copy of the request arrives. Its answer goes nowhere: the caller waits for
-        that of the first, and a refusal of the copy must not pass for one of the request."""
+        that of the first, and a refusal of the copy must not pass for one of the request. Where the
+        first was refused for certain, the limit refuses the copy as well."""
+        if self.refused:
+            return
         with suppress(WorldError):
             if self.call.begin(self._caller()) is not None:
                 return

@@ -129,7 +129,7 @@ def _parked(handle: asyncio.Handle) -> Any:
 
 
 def _open(flight: Any) -> Any:
-    return (flight.name, flight.done, [one.number for one in flight.waiting])
+    return (flight.name, flight.done, flight.refused, [one.number for one in flight.waiting])
 
 
 def plain(value: Any, depth: int = 0, /) -> Any:

@@ -27,6 +27,7 @@ from chaoslab.report.exploring import (
     executions_words,
     exploration_in,
     finding_lines,
+    finding_state,
     findings_in,
     statistics_in,
 )
@@ -168,13 +169,17 @@ def exploration_section(
     results: Mapping[str, Any], numbers: Mapping[str, int], /
 ) -> dict[str, Any] | None:
     """A sweep or a stress campaign: its claim, its statistics, and what failed, each with the
-    number of the full run that shows it."""
+    numbers of its story and of the full run that shows it."""
     exploration = exploration_in(results)
     if exploration is None:
         return None
+    bugs = {bug["fingerprint"]: n for n, bug in enumerate(results.get("bugs") or ())}
     found = [
         {
-            "what": f"{one['check']} ({one['code']})",
+            "what": str(one.get("title") or f"{one['check']} ({one['code']})"),
+            "check": f"{one['check']} ({one['code']})",
+            "state": finding_state(one),
+            "bug": bugs.get(one["fingerprint"]),
             "run": numbers.get(one.get("run") or ""),
             "lines": finding_lines(one),
         }
@@ -396,4 +401,10 @@ def _coverage(coverage: Any) -> dict[str, Any] | None:
     if not isinstance(coverage, Mapping) or not isinstance(coverage.get("rows"), Sequence):
         return None
     columns, rows = columns_of(coverage)
-    return {"title": str(coverage.get("title", "Sweep")), "columns": columns, "rows": rows}
+    counted = [
+        number
+        for number, cells in enumerate(zip(*rows, strict=True), start=1)
+        if all(cell.replace(",", "").isdigit() for cell in cells if cell)
+    ]
+    title = str(coverage.get("title", "Sweep"))
+    return {"title": title, "columns": columns, "rows": rows, "numbers": counted}

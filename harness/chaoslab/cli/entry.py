@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt as stop:
         kept = "finished runs are kept, go on with --resume (make chaos RESUME=1)"
-        _complain(f"chaoslab: interrupted; {stop or kept}")
+        _complain(f"chaoslab: interrupted; {str(stop) or kept}")
         return 130
     except OSError as error:
         _silence_stdout()
