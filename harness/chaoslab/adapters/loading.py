@@ -98,13 +98,18 @@ class AgentSource:
         return module
 
     def _load_module(self) -> types.ModuleType:
-        _forget("")
         top = self._module.partition(".")[0]
-        if top != "chaoslab" and top not in sys.stdlib_module_names:
+        if top == "chaoslab":  # the reference agent keeps nothing in modules
+            return self._imported()
+        _forget("")
+        if top not in sys.stdlib_module_names:
             for name in [n for n in sys.modules if n == top or n.startswith(top + ".")]:
                 del sys.modules[name]
         with _remembering():
-            found = self._run("importing it raised", lambda: importlib.import_module(self._module))
+            return self._imported()
+
+    def _imported(self) -> types.ModuleType:
+        found = self._run("importing it raised", lambda: importlib.import_module(self._module))
         assert isinstance(found, types.ModuleType)
         return found
 
