@@ -25,7 +25,7 @@ from chaoslab.cli.report import outputs_or_words
 from chaoslab.cli.run import OWN
 from chaoslab.core.clock import monotonic_ms, utc_now, utc_today
 from chaoslab.core.errors import AdapterError, LabError, UsageError
-from chaoslab.explore.campaign import FINDINGS_MAX, conclude
+from chaoslab.explore.campaign import FINDINGS_MAX, SAMPLES, conclude
 from chaoslab.explore.drawn import statistics_of
 from chaoslab.explore.executors import open_executor
 from chaoslab.explore.findings import findings_of, spec_of
@@ -231,6 +231,8 @@ def _campaign(
             workers_here(asked.setting),
             shrunk=shrunk,
             known=asked.known,
+            # An agent that hangs would hang in each sample for as long as it is watched.
+            samples=0 if rows.tally.words.get("broke") else SAMPLES,
             jobs=asked.jobs,
             claim=found.claim,
             statistics=statistics_of(
