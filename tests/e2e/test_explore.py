@@ -71,8 +71,9 @@ def test_a_sweep_finds_a_planted_bug_shrinks_it_and_keeps_it(chaoslab: Run, here
     alone.mkdir()
     shutil.copy(test, alone)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "chaoslab.pytest_plugin", test.name]
+    env = environment(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
     tested = subprocess.run(
-        command, cwd=alone, env=environment(), capture_output=True, text=True, check=False
+        command, cwd=alone, env=env, capture_output=True, text=True, check=False
     )
     assert tested.returncode == 1 and "duplicate-effect" in tested.stdout, tested.stdout
 
