@@ -88,7 +88,7 @@ def cli(folder: Path, *words: str, more: tuple[str, ...] = ()) -> subprocess.Pop
         stderr=subprocess.DEVNULL,
         preexec_fn=heed_ctrl_c,
     )
-    assert until((folder / "told.json").exists, 30), "the agent was not started"
+    assert until((folder / "told.json").exists, 120), "the agent was not started"
     assert all(lives(pid) for pid in told(folder)["pids"].values())
     return made
 
