@@ -45,7 +45,7 @@ except KeyboardInterrupt:
 HANGING = "def make_agent():\n    open({began!r}, 'a').write('.')\n    while True:\n        pass\n"
 # The promise is a second. Here other tests share the cores, and even a Python that has nothing more
 # to do needs its time to end; a hanging agent would live for the twenty seconds of its watchdog.
-STOPPED_S = 5.0
+STOPPED_S = 15.0
 
 
 def until(true: Callable[[], bool], seconds: float) -> bool:
