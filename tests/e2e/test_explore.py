@@ -197,3 +197,25 @@ def test_bad_input_is_refused_before_anything_runs(
     for word in words:
         assert word in done.stderr, done.stderr
     assert not list(here.glob("reports/*/rows.ndjson"))
+
+
+def test_a_finding_bears_the_name_of_the_file_that_keeps_it(chaoslab: Run, here: Path) -> None:
+    other = here / "scenarios/regressions/keys-lineage-key-changed-refund.toml"
+    other.parent.mkdir(parents=True)
+    other.write_text("another case\n")
+    out = chaoslab("sweep", *SMALL, *BUG, "--kinds", "silence").stdout
+    kept = [Path(path) for one in exploration(here)["findings"] for path in one["files"]]
+    assert "keys-lineage-key-changed-refund-2" in {path.stem for path in kept}, out
+    for path in kept:
+        assert f"in regressions/{path.stem}, seed" in out
+        assert f"regressions-{path.stem}--" in out  # the folder that the replay command names
+
+
+def test_a_file_in_place_of_the_folder_is_told_before_anything_runs(
+    chaoslab: Run, here: Path
+) -> None:
+    (here / "scenarios").mkdir()
+    (here / "scenarios/regressions").write_text("a file\n")
+    done = chaoslab("sweep", *SMALL, *BUG, "--kinds", "silence")
+    assert done.returncode == 2 and "--regressions" in done.stderr, done.stdout + done.stderr
+    assert not (here / "reports").exists()

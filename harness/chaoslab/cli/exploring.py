@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -51,6 +51,7 @@ from chaoslab.run.select import (
 )
 from chaoslab.run.store import Campaign, read_results, write_json
 from chaoslab.run.team import has_agent, is_team_file
+from chaoslab.scenario.writing import scenario_toml
 
 TRIES_MAX: Final = 400
 
@@ -118,6 +119,14 @@ def asked_for(arguments: argparse.Namespace, /, *, seeds: Sequence[int], time: s
             allowed="file.py:factory or module:factory",
             hint="run scenarios against it with chaoslab run, or name another one by --agent",
         )
+    for folder in (arguments.regressions, *arguments.regressions.parents):
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(
+                "what is found cannot be kept, since a file stands where a folder must be",
+                value=str(folder),
+                allowed="a folder, or one that is not there yet",
+                hint="name another folder by --regressions",
+            )
     in_process = bool(arguments.in_process)
     files = scenario_files(arguments.scenarios or ["matrix"])
     return Asked(
@@ -229,7 +238,7 @@ def _campaign(
             plan.base,
             campaign,
             workers_here(asked.setting),
-            shrunk=shrunk,
+            shrunk=_as_written(shrunk, files),
             known=asked.known,
             # An agent that hangs would hang in each sample for as long as it is watched.
             samples=0 if rows.tally.words.get("broke") else SAMPLES,
@@ -258,14 +267,22 @@ def _shrunk(desk: Desk, base: Sequence[RunSpec]) -> dict[str, Shrunk]:
     cases = [(spec_of(one.first, base), one.fingerprint) for one in found[:FINDINGS_MAX]]
     if cases:
         desk.counted.doing("shrinking what failed")
-    shrink = partial(_shrink, desk.asked.setting)
+    shrink = partial(_shrink, desk.asked.setting, _time_to_shrink(desk.asked, len(cases)))
     ends = sorted(desk.spread.each(shrink, cases), key=lambda end: end[0])
     return {small.fingerprint: small for _, small in ends if small.breach is not None}
 
 
-def _shrink(setting: Setting, case: tuple[RunSpec, str], /) -> Shrunk:
+def _time_to_shrink(asked: Asked, cases: int) -> int | None:
+    """Wall time of one case: where the campaign's time is limited, all of them take as long again
+    at most, and each as long as an execution may."""
+    if asked.time_ms is None or not cases:
+        return None
+    return max(asked.setting.watchdog_ms, asked.time_ms // -(-cases // asked.jobs))
+
+
+def _shrink(setting: Setting, time_ms: int | None, case: tuple[RunSpec, str], /) -> Shrunk:
     """One item of an executor's work."""
-    return shrink_task(setting, *case, TRIES_MAX)
+    return shrink_task(setting, *case, TRIES_MAX, time_ms=time_ms)
 
 
 def _written(
@@ -287,6 +304,20 @@ def _written(
         )
         files[mark] = [str(path) for path in paths]
     return files
+
+
+def _as_written(
+    shrunk: Mapping[str, Shrunk], files: Mapping[str, Sequence[str]]
+) -> dict[str, Shrunk]:
+    """The cases under the names of the files that hold them. Under its own name, which a file of
+    another case may have, a run would send its reader, and `seen_in`, to that other case."""
+    out = dict(shrunk)
+    for mark, paths in files.items():
+        spec = out[mark].spec
+        scenario = replace(spec.scenario, name=Path(paths[0]).stem if paths else spec.scenario.name)
+        spec = replace(spec, scenario=scenario, scenario_text=scenario_toml(scenario))
+        out[mark] = replace(out[mark], spec=spec)
+    return out
 
 
 def _with_files(

@@ -34,6 +34,7 @@ from typing import Final, TypeVar
 
 from chaoslab.backends.common import merged_contract
 from chaoslab.check.masking import Mask
+from chaoslab.core.clock import monotonic_ms
 from chaoslab.core.errors import ChaosError, ScenarioError
 from chaoslab.explore import shrink_steps as steps
 from chaoslab.explore.shrink_steps import Step
@@ -71,12 +72,21 @@ class Shrunk:
     private: bool = False
 
 
-def shrink(spec: RunSpec, fingerprint: str, judge: Judge, /, *, tries_max: int = 400) -> Shrunk:
-    """The smallest case with this fingerprint that at most `tries_max` trials lead to.
+def shrink(
+    spec: RunSpec,
+    fingerprint: str,
+    judge: Judge,
+    /,
+    *,
+    tries_max: int = 400,
+    time_ms: int | None = None,
+) -> Shrunk:
+    """The smallest case with this fingerprint that at most `tries_max` trials lead to; none is
+    begun after `time_ms` of wall time, so that an agent that floods does not cost the night.
 
     `judge` gives the trials of some cases, in order, each with its sites and choices.
     """
-    search = _Search(spec, fingerprint, judge, tries_max)
+    search = _Search(spec, fingerprint, judge, tries_max, time_ms)
     if not search.begin():
         return Shrunk(spec=spec, fingerprint=fingerprint, tried=search.tried)
     search.run()
@@ -91,7 +101,15 @@ def shrink(spec: RunSpec, fingerprint: str, judge: Judge, /, *, tries_max: int =
     )
 
 
-def shrink_task(setting: Setting, spec: RunSpec, fingerprint: str, tries_max: int, /) -> Shrunk:
+def shrink_task(
+    setting: Setting,
+    spec: RunSpec,
+    fingerprint: str,
+    tries_max: int,
+    /,
+    *,
+    time_ms: int | None = None,
+) -> Shrunk:
     """The same as a task for an executor, with the interpreters of the process that does it. What
     is left says nothing that must not be read, or is `private`."""
     workers = workers_here(setting)
@@ -99,7 +117,7 @@ def shrink_task(setting: Setting, spec: RunSpec, fingerprint: str, tries_max: in
     def judge(specs: Sequence[RunSpec]) -> Sequence[Trial]:
         return workers.trials(specs, whole=True)
 
-    small = shrink(spec, fingerprint, judge, tries_max=tries_max)
+    small = shrink(spec, fingerprint, judge, tries_max=tries_max, time_ms=time_ms)
     if small.breach is None:
         return small
     try:
@@ -149,7 +167,14 @@ def _shows(shown: Trial, fingerprint: str) -> bool:
 class _Search:
     """The best case so far, what its execution showed, and what was tried already."""
 
-    def __init__(self, spec: RunSpec, fingerprint: str, judge: Judge, tries_max: int) -> None:
+    def __init__(
+        self,
+        spec: RunSpec,
+        fingerprint: str,
+        judge: Judge,
+        tries_max: int,
+        time_ms: int | None = None,
+    ) -> None:
         scenario = spec.scenario
         # A recording that came with the run says its schedule; else the seed goes on to say it.
         choices = spec.choices if spec.choices is not None else scenario.schedule.choices
@@ -159,6 +184,7 @@ class _Search:
         self._fingerprint = fingerprint
         self._judge = judge
         self._tries_max = tries_max
+        self._until_ms = None if time_ms is None else monotonic_ms() + time_ms
         self._seen: dict[str, Trial | None] = {}  # None: it does not fail
         self.best = replace(scenario, schedule=schedule)
         self.shown: Trial | None = None
@@ -185,17 +211,22 @@ class _Search:
         while batch := list(islice(fresh, _AT_ONCE)):
             if self._first(batch) is not None:
                 return True
-            if self.tried >= self._tries_max:
+            if not self._room():
                 return False
         return False
+
+    def _room(self) -> int:
+        """How many trials may still be made."""
+        if self._until_ms is not None and monotonic_ms() >= self._until_ms:
+            return 0
+        return max(0, self._tries_max - self.tried)
 
     def _first(self, batch: Sequence[Step]) -> int | None:
         """Tries some candidates at once; the place of the first that fails, which is now best."""
         texts = [self._text(step.scenario) for step in batch]
         wanted = {t: step for t, step in zip(texts, batch, strict=True) if t not in self._seen}
         wanted.pop("", None)
-        room = self._tries_max - self.tried
-        asked = list(wanted)[: max(0, room)]
+        asked = list(wanted)[: self._room()]
         if asked:
             specs = [self.spec_of(wanted[text].scenario) for text in asked]
             self.tried += len(asked)
@@ -307,7 +338,7 @@ class _Search:
         size = (len(left) + 1) // 2
         while left:
             before, start = len(left), 0
-            while start < len(left) and self.tried < self._tries_max:
+            while start < len(left) and self._room():
                 places = range(start, len(left), size)[:_AT_ONCE]
                 found = self._first([make(left[:n] + left[n + size :]) for n in places])
                 start = places[-1] + size if found is None else places[found]

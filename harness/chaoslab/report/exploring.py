@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from rich import box
 from rich.console import Console, JustifyMethod
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -234,16 +235,41 @@ def columns_of(coverage: Row, /) -> tuple[list[str], list[list[str]]]:
 
 
 def world_table(coverage: Row, /) -> Table:
-    """The coverage as the page shows it: one line a world, the columns as they come."""
+    """The coverage as the page shows it, without the ways to end in which nothing ended. Only the
+    first column may be folded: half a number reads as another one."""
     columns, rows = columns_of(coverage)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, name in enumerate(columns):
-        wide = _FIRST_WIDTH if not number else None
+    shown = [n for n, name in enumerate(columns) if _says_something(name, rows, n)]
+    for number in shown:
+        name = columns[number]
+        wide = max(len(name), *(len(visible(row[number])) for row in rows), 1)
         justify: JustifyMethod = "left" if number < 2 else "right"
-        table.add_column(Text(name), overflow="fold", justify=justify, min_width=wide)
+        if number:
+            table.add_column(Text(name), no_wrap=True, justify=justify, min_width=wide)
+        else:
+            table.add_column(Text(name), overflow="fold", justify=justify, min_width=_FIRST_WIDTH)
     for row in rows:
-        table.add_row(*(Text(visible(cell)) for cell in row))
+        table.add_row(*(Text(visible(row[number])) for number in shown))
     return table
+
+
+def _says_something(name: str, rows: Sequence[Sequence[str]], number: int) -> bool:
+    ends = name in _TOLD.values() and name not in _ALWAYS
+    return not ends or any(row[number] != "0" for row in rows)
+
+
+def show_worlds(console: Console, coverage: Row, /) -> None:
+    """The table; where the terminal is too narrow for it, which would cut off the columns on the
+    right, the same row by row."""
+    table = world_table(coverage)
+    unbounded = console.options.update(max_width=10_000)
+    if Measurement.get(console, unbounded, table).minimum <= console.width:
+        console.print(table)
+        return
+    columns, rows = columns_of(coverage)
+    for row in rows:
+        named = [f"{name} {cell}" for name, cell in zip(columns[1:], row[1:], strict=True)]
+        console.print(Text(visible(f"{row[0]}: {'; '.join(named)}")), soft_wrap=True)
 
 
 def show_exploration(
@@ -257,7 +283,7 @@ def show_exploration(
 
     coverage = results.get("coverage")
     if coverage and coverage.get("rows"):
-        console.print(world_table(coverage))
+        show_worlds(console, coverage)
     for text in found_paragraphs(results, folder):
         say(text)
         console.print()
@@ -315,6 +341,8 @@ def _head(finding: Row, run: Row | None, mark: str, folder: str, bugs: Sequence[
     what = finding.get("title") or f"{finding['check']} ({finding['code']})"
     if run is None:
         return [visible(f"FOUND  {what}"), "  it was not run in full; its rows are in rows.ndjson"]
+    if run["broke"]:
+        return [visible(f"FOUND  {what}"), "  executions showed it; its run in full could not run"]
     return [
         visible(f"NOT REPEATABLE  {finding['check']} ({finding['code']}): {what}"),
         "  executions showed it, and the full run of the very same choices did not",

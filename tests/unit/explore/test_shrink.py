@@ -471,3 +471,9 @@ def test_a_task_for_an_executor_gives_the_same() -> None:
         Setting(in_process=True), in_a_crowd("double_charge"), here.fingerprint, 400
     )
     assert there == here
+
+
+def test_no_trial_is_begun_after_its_time() -> None:
+    judge = Judge(lambda _: True)
+    small = shrink(case(faults=(at(1), at(4))), BUG, judge, time_ms=0)
+    assert (small.tried, len(judge.asked), small.breach is not None) == (1, 1, True)

@@ -22,6 +22,7 @@ from chaoslab.report.exploring import (
     headline_of,
     open_ends,
     show_exploration,
+    show_worlds,
     unfinished,
 )
 from chaoslab.report.junit import junit_xml
@@ -223,3 +224,16 @@ def test_the_page_names_each_finding_and_how_it_was_made_small() -> None:
     assert "refund: one action stands more than once" in shown
     assert "a &lt;b&gt;name&lt;/b&gt;" in shown and "<b>name</b>" not in shown
     assert "made so in 9 trials" in shown and "double.toml" in shown
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 140, 160, 200])
+def test_no_number_is_cut_off_however_narrow_the_terminal(width: int) -> None:
+    row = {"world": "matrix/timeout-after-commit and 3 more", "id": "w-f65b5a", "seed": "0"}
+    row |= {"calls": "3", "kinds": "10", "strikes": "67 of 75, 8 equivalent"}
+    row |= {"pairs": "875 of 4,250, 663 equivalent", "held": "942", "broken": "12"}
+    row |= {"unproven": "0", "never struck": "215", "could not run": "31", "left out": "2,712"}
+    out = io.StringIO()
+    show_worlds(Console(file=out, width=width, no_color=True), {"rows": [row], "columns": [*row]})
+    told = out.getvalue()
+    for text in ("875 of 4,250, 663 equivalent", "215", "31", "left out", "2,712"):
+        assert text in told, told
