@@ -115,7 +115,7 @@ def test_after_the_command_line_was_ended(tmp_path: Path, number: int, code: int
     made.send_signal(number)
     assert made.wait(8) == code
     # The workers are told by their closed input, at once; a busy machine needs its time. By itself
-    # nothing of it would end before its watchdog of 20 s.
+    # nothing of it would end so soon: an execution that is stuck has a minute.
     assert until(lambda: left_of(tmp_path) == [], 15), left_of(tmp_path)
 
 
