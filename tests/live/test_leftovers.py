@@ -114,8 +114,9 @@ def test_after_the_command_line_was_ended(tmp_path: Path, number: int, code: int
     made = cli(tmp_path, "hidden")
     made.send_signal(number)
     assert made.wait(8) == code
-    # The workers are told by their closed input, at once; a busy machine needs its time.
-    assert until(lambda: left_of(tmp_path) == [], 30), left_of(tmp_path)
+    # The workers are told by their closed input, at once; a busy machine needs its time. By itself
+    # nothing of it would end so soon: an execution that is stuck has a minute.
+    assert until(lambda: left_of(tmp_path) == [], 15), left_of(tmp_path)
 
 
 def test_ctrl_c_with_everything_in_one_process(tmp_path: Path) -> None:
@@ -130,9 +131,9 @@ def test_after_the_lab_was_killed_the_next_one_clears_up(tmp_path: Path) -> None
     made.kill()
     made.wait()
     # The kernel ends the agent itself. What had left its group is found by the next lab.
-    assert until(lambda: not lives(told(tmp_path)["pids"]["self"]), 30)
+    assert until(lambda: not lives(told(tmp_path)["pids"]["self"]), 15)
     sweep()
-    assert until(lambda: left_of(tmp_path) == [], 30), left_of(tmp_path)
+    assert until(lambda: left_of(tmp_path) == [], 15), left_of(tmp_path)
 
 
 def test_after_a_worker_was_killed(tmp_path: Path) -> None:
