@@ -30,6 +30,7 @@ from chaoslab.backends.process.leftovers import end_with_parent, heard, tied_to
 from chaoslab.backends.sim import guarded, simulate
 from chaoslab.contract import Invariant
 from chaoslab.contract.target import Target
+from chaoslab.core import collector
 from chaoslab.core.clock import monotonic_ms
 from chaoslab.core.errors import ChaosError
 from chaoslab.history import Writer
@@ -227,6 +228,7 @@ def main() -> None:
         faulthandler.register(signal.SIGUSR1, file=2, all_threads=False)
     _limit_memory()
     alone()
+    collector.seldom()
     # Whoever has started this begins to count its time from here: what is imported takes a while.
     send(answers, b"{}")
     pipe = requests.fileno()

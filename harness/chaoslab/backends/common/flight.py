@@ -453,7 +453,8 @@ class Flight:
         if error is None:
             self.future.set_result(reply)
         else:
-            self.future.set_exception(error)
+            # Without the frames of the lab: they are not the agent's, and they hold on to this.
+            self.future.set_exception(error.with_traceback(None))
 
     def killed(self) -> None:
         """The process died while it waited."""

@@ -48,6 +48,10 @@ _FOREVER_S = 1e9
 _HANDLES_MAX = 300_000
 
 
+def _nobody(*_: object) -> None:
+    """Who listens to a loop that has ended."""
+
+
 def _ns(seconds: float) -> int:
     """Nanoseconds; more than thirty years are for ever."""
     return round(max(-_FOREVER_S, min(seconds, _FOREVER_S)) * 1e9)
@@ -112,8 +116,9 @@ class SimLoop(asyncio.BaseEventLoop):
         """An agent cannot end the loop that it runs on; see `shut`."""
 
     def shut(self) -> None:
-        """Ends the loop for good."""
+        """Ends the loop for good, and forgets who listened: they know the loop as well."""
         super().close()
+        self.on_exit = self.on_error = self.on_spin = _nobody
 
     def set_task_factory(self, factory: Any) -> None:
         """The loop keeps its own factory: without it the order of tasks is lost."""
