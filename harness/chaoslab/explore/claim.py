@@ -384,7 +384,10 @@ def _limits(depth: int, worlds: Sequence[WorldCoverage]) -> str:
     missing = "two faults in one execution" if alone else "three faults in one execution"
     where = "calls that are made only after a fault"
     if not alone:
-        where = "a second strike at the call of the first or at one that was under way then"
+        where = (
+            "a second strike at the call of the first, at one that was under way then or at one "
+            "that begins after the lab has healed"
+        )
     return (
         f"Nothing is said of other schedules than those of seeds {_seeds(worlds)}, of "
         f"{missing}, of {where}, nor of other sizes of the workload."

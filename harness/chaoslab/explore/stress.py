@@ -246,6 +246,7 @@ class _Shard:
         self._spent_us = {"agent": 0, "world": 0, "checks": 0}
         self._earlier = {row.name: row for row in shard.earlier}
         self.rows: list[Row] = []
+        self._held = 0  # of those with faults
         self.drawn = 0  # different ones, whether executed now or earlier
         self.cut = ""
         self.used_up = False
@@ -351,6 +352,10 @@ class _Shard:
 
     def _row(self, spec: RunSpec, found: Trial) -> Row:
         word = _word(found)
+        # Of what was struck and held a few are kept whole, as samples that can be made again.
+        held = word == "held" and bool(spec.scenario.faults)
+        sample = held and self._held % _SAMPLE_EACH == 0
+        self._held += held
         return Row(
             name=self._name(self._shard.counted + len(self.rows) + 1),
             world=_world_of(spec),
@@ -362,10 +367,7 @@ class _Shard:
             ops=found.ops,
             recovery_ms=found.recovery_ms,
             shown=found.shown,
-            # Of what held a few are kept whole, as samples that can be made again.
-            scenario=""
-            if word == "held" and len(self.rows) % _SAMPLE_EACH
-            else scenario_toml(spec.scenario),
+            scenario=scenario_toml(spec.scenario) if sample or word != "held" else "",
             spent_us=dict(found.spent_us),
         )
 

@@ -15,10 +15,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
+from chaoslab.backends.api import ExecutionEnd
 from chaoslab.backends.common import merged_contract
 from chaoslab.backends.common.hub import Hub
 from chaoslab.backends.common.supervisor import Supervisor
@@ -49,7 +50,7 @@ class StrikeBatch:
     the same moment (one number a strike; -1: surely alone; empty: none). `whole`: each execution
     goes to its end all the same, with its moment told, for the proof that sharing is right.
     `digests`: also the digest of each history. `wants_sites`: the sites that begin after the last
-    strike, for the next one. `done`: the strikes, by number, of which it is known how they end;
+    strike and before the lab heals, for the next one. `done`: the strikes, by number, of which it is known how they end;
     they are not executed, and the others are compared with them. `until_ms`: from that time of
     this machine's clock on none is begun. `journal`: a file that is told what is done, at once.
     """
@@ -236,8 +237,9 @@ class _Striking:
             return Struck(word="broke", why=end.broke, spent_us=spent.us)
         if looking.moment:
             self._seen.setdefault(looking.moment, number)
+        sites = _before_healing(end) if batch.wants_sites else ()
         if batch.wants_sites:
-            self._sites[number] = end.sites
+            self._sites[number] = sites
         view = View(end.ops)
         findings = self._judging.struck(view)
         fired = {str(n): count for n, count in end.fired.items()}
@@ -253,7 +255,7 @@ class _Striking:
             recovery_ms=recovery_ms(view),
             digest=end.digest if batch.digests else "",
             shown=_shown(findings),
-            sites=looking.after(end.sites) if batch.wants_sites else (),
+            sites=looking.after(sites),
         )
         spent.judged()
         return replace(row, spent_us=spent.us)
@@ -343,6 +345,12 @@ class _Looking:
     def after(self, sites: Sequence[Site]) -> tuple[Site, ...]:
         """Those of an execution's sites that begin after the strike."""
         return tuple(site for site in sites if site not in self._begun)
+
+
+def _before_healing(end: ExecutionEnd) -> Sequence[Site]:
+    """The calls, in order, that begin before the lab heals: none is struck after that."""
+    asked = takewhile(lambda op: op.f != "nemesis.heal", end.ops)
+    return end.sites[: sum(op.type == "invoke" for op in asked)]
 
 
 def _writer(batch: StrikeBatch) -> Writer:

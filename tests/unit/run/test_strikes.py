@@ -112,6 +112,19 @@ def test_the_sites_that_begin_after_a_crash_are_those_of_the_recovery() -> None:
     assert pair.word == "held"
 
 
+def test_calls_that_begin_after_the_lab_has_healed_are_no_sites() -> None:
+    spec = world()
+    hold = at(spec, "tools.refund", "before-commit", "hold")
+    healed = replace(spec, scenario=replace(spec.scenario, heal_after_ms=1_000))
+    [all_of_them] = strike_all(StrikeBatch(spec=spec, strikes=(hold,), wants_sites=True)).rows
+    [early] = strike_all(StrikeBatch(spec=healed, strikes=(hold,), wants_sites=True)).rows
+    assert len(early.sites) < len(all_of_them.sites)
+    late = exact(all_of_them.sites[-1], phase="before-send", kind="silence")
+    assert all_of_them.sites[-1] not in early.sites
+    [pair] = strike_all(StrikeBatch(spec=healed, before=(hold,), strikes=(late,))).rows
+    assert pair.word == "never-struck"
+
+
 def test_digests_are_the_same_in_another_interpreter() -> None:
     spec = world()
     strikes = (at(spec, "tools.refund", "after-commit", "crash"),)
