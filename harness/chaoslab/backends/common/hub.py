@@ -65,6 +65,10 @@ class Keeper(Protocol):
         """A process stands still."""
         ...
 
+    def goes_on(self) -> None:
+        """A process that stood still does so no more."""
+        ...
+
     def region_down(self, region: str, for_ms: int | None) -> None:
         """Everything in a region dies."""
         ...
@@ -258,6 +262,7 @@ class Hub:
                 "event", "process.resume", {"region": process.region}, process=process.id
             )
             self.loop.unpark(process)
+            self.supervisor.goes_on()
 
     def close(self) -> None:
         """Ends the execution: nothing of the agent may ever run again, not even at collection."""
