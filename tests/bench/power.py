@@ -363,10 +363,12 @@ def _left(unit: Unit) -> Unit:
     return Unit(bug=unit.bug, way=unit.way, seeds=unit.seeds[1:], cap=unit.cap)
 
 
-def units_of(bugs: Sequence[Planted], seeds: int, cap: int, done: set[Any]) -> Iterator[Unit]:
+def units_of(
+    bugs: Sequence[Planted], ways: Sequence[str], seeds: int, cap: int, done: set[Any]
+) -> Iterator[Unit]:
     """What is to be measured, a few seeds of everything at a time."""
     for first, last in pairwise([0, *range(1, seeds, SEEDS_AT_A_TIME), seeds]):
-        for bug, way in product(bugs, WAYS):
+        for bug, way in product(bugs, ways):
             left = tuple(
                 seed for seed in range(first, last) if (name_of(bug), way, seed) not in done
             )
@@ -452,7 +454,7 @@ def run(args: argparse.Namespace, bugs: Sequence[Planted]) -> None:
         os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = folder
         warm()
         try:
-            units = list(units_of(bugs, args.seeds, args.cap, done))
+            units = list(units_of(bugs, args.ways, args.seeds, args.cap, done))
             Bench(jobs=args.jobs, until=until, keep=keep).all_of(units)
         finally:
             if args.out:
@@ -470,6 +472,7 @@ def main() -> None:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], env)
     parser = argparse.ArgumentParser(description="how long until a planted bug shows itself")
     parser.add_argument("--bugs", default="", help="names of files, with commas; default: all")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="default: all")
     parser.add_argument("--seeds", type=int, default=30, help="how many; default: %(default)s")
     parser.add_argument("--cap", type=int, default=300, help="executions a seed at most")
     parser.add_argument("--jobs", type=int, default=1, help="processes")

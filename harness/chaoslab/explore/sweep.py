@@ -156,7 +156,8 @@ class _Sweep:
         for index, found in self._each(look, plan.worlds):
             if found.control.word:
                 self._arrived(index, found)
-        for item, end in self._ends([one for w in sorted(self._scouted) for one in self._alone(w)]):
+        alone = [one for w in sorted(self._scouted) for one in self._alone(w)]
+        for item, end in self._ends(_every_place_first(alone)):
             self._counted(item, end)
         if plan.depth > 1:
             self._follow_up()
@@ -372,6 +373,19 @@ def batches(found: Sequence[Candidate], size: int, /) -> list[list[int]]:
             out.append([])
         out[-1] += unit
     return out
+
+
+def _every_place_first(items: Sequence[_Item]) -> list[_Item]:
+    """The batches in the order in which they are begun: of each world and port the first one, then
+    the second ones. Whoever stops early, or has a limit of time, has seen a little of everything.
+    """
+    seen: dict[tuple[int, str], int] = {}
+    turns = []
+    for item in items:
+        there = (item.world, item.batch.strikes[0].at)
+        seen[there] = seen.get(there, 0) + 1
+        turns.append(seen[there])
+    return [item for _, item in sorted(zip(turns, items, strict=True), key=lambda one: one[0])]
 
 
 def _named(item: _Item, n: int) -> str:
