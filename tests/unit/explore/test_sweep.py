@@ -127,6 +127,12 @@ def test_what_is_equivalent_names_the_strike_that_was_executed(told: Told) -> No
     assert any(reason.startswith("pause") for reason in coverage.worlds[0].first.reasons)
 
 
+def test_every_port_is_begun_before_any_is_gone_on_with(told: Told) -> None:
+    ports = [batch.strikes[0].at for batch in told[2].sent]
+    first = len(set(ports))
+    assert len(set(ports[:first])) == first < len(ports)
+
+
 def test_who_comes_first_changes_nothing(told: Told) -> None:
     coverage, rows, _ = told
     again, others, _ = carried_out(
