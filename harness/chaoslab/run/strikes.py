@@ -347,7 +347,7 @@ class _Looking:
         return tuple(site for site in sites if site not in self._begun)
 
 
-def _before_healing(end: ExecutionEnd) -> Sequence[Site]:
+def _before_healing(end: ExecutionEnd) -> tuple[Site, ...]:
     """The calls, in order, that begin before the lab heals: none is struck after that."""
     asked = takewhile(lambda op: op.f != "nemesis.heal", end.ops)
     return end.sites[: sum(op.type == "invoke" for op in asked)]
