@@ -50,9 +50,10 @@ class StrikeBatch:
     the same moment (one number a strike; -1: surely alone; empty: none). `whole`: each execution
     goes to its end all the same, with its moment told, for the proof that sharing is right.
     `digests`: also the digest of each history. `wants_sites`: the sites that begin after the last
-    strike and before the lab heals, for the next one. `done`: the strikes, by number, of which it is known how they end;
-    they are not executed, and the others are compared with them. `until_ms`: from that time of
-    this machine's clock on none is begun. `journal`: a file that is told what is done, at once.
+    strike and before the lab heals, for the next one. `done`: the strikes, by number, of which it
+    is known how they end; they are not executed, and the others are compared with them.
+    `until_ms`: from that time of this machine's clock on none is begun. `journal`: a file that is
+    told what is done, at once.
     """
 
     spec: RunSpec

@@ -419,9 +419,8 @@ def test_where_no_drawn_execution_was_kept_there_is_no_sample(
     [base] = specs_for(scenario_files(["matrix/timeout-after-commit"]), REFERENCE, seeds=[0])
     held = row(base, 1, "held", LOST, name="1/000001", world="timeout", seed=9)
     results = concluded(tmp_path, base, workers, held, kind="stress")
-    told = results["exploration"]
     assert results["runs"] == []
-    assert told["worlds"] == {"timeout": {"held": 1}} and "none was run whole" in told["notes"][0]
+    assert "none was run whole" in results["exploration"]["notes"][0]
 
 
 def test_a_full_disk_is_told_with_what_was_found(tmp_path: Path) -> None:
