@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from itertools import pairwise, product
@@ -39,6 +39,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import seed as seeded
 from hypothesis import strategies as st
 from tests.bench.power_table import (
+    DRAWN,
     WAYS,
     Measured,
     by_bug,
@@ -344,13 +345,13 @@ class Bench:
             )
             self._ended(source)
             self.keep([one])
-            return [_left(unit)] if len(unit.seeds) > 1 else []
+            return [replace(unit, seeds=unit.seeds[1:])] if len(unit.seeds) > 1 else []
         if one is None:
             process.join()
             self._ended(source)
             return []
         self.keep([one])
-        self.running[source] = (process, _left(unit))
+        self.running[source] = (process, replace(unit, seeds=unit.seeds[1:]))
         return []
 
     def _ended(self, source: connection.Connection) -> None:
@@ -358,13 +359,12 @@ class Bench:
         source.close()
 
 
-def _left(unit: Unit) -> Unit:
-    """A unit without its first seed."""
-    return Unit(bug=unit.bug, way=unit.way, seeds=unit.seeds[1:], cap=unit.cap)
-
-
 def units_of(
-    bugs: Sequence[Planted], ways: Sequence[str], seeds: int, cap: int, done: set[Any]
+    bugs: Sequence[Planted],
+    ways: Sequence[str],
+    seeds: int,
+    caps: Mapping[str, int],
+    done: set[Any],
 ) -> Iterator[Unit]:
     """What is to be measured, a few seeds of everything at a time."""
     for first, last in pairwise([0, *range(1, seeds, SEEDS_AT_A_TIME), seeds]):
@@ -373,13 +373,13 @@ def units_of(
                 seed for seed in range(first, last) if (name_of(bug), way, seed) not in done
             )
             if left and findable(bug):
-                yield Unit(bug=bug, way=way, seeds=left, cap=cap)
+                yield Unit(bug=bug, way=way, seeds=left, cap=caps[way])
 
 
 # -- the command
 
 
-def head_of(bugs: Sequence[Planted], seeds: int, cap: int) -> dict[str, Any]:
+def head_of(bugs: Sequence[Planted], seeds: int, drawn: int, struck: int) -> dict[str, Any]:
     """What measurements of one file have in common."""
     cpu = platform.machine()
     info = Path("/proc/cpuinfo")
@@ -390,7 +390,7 @@ def head_of(bugs: Sequence[Planted], seeds: int, cap: int) -> dict[str, Any]:
         "format": FORMAT,
         "bugs": [name_of(bug) for bug in bugs],
         "seeds": seeds,
-        "cap": cap,
+        "cap": {way: drawn if way in DRAWN else struck for way in WAYS},
         "code": digest(sorted(str(specs(bug)[0].sources) for bug in planted_bugs()), size=8),
         "machine": f"{cpu}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
         "versions": f"chaoslab {__version__}, Python {platform.python_version()}, "
@@ -418,7 +418,7 @@ def write_file(file: Path, head: Mapping[str, Any], measured: Sequence[Measured]
 
 def run(args: argparse.Namespace, bugs: Sequence[Planted]) -> None:
     """Measures what is missing, and prints the table."""
-    head, measured = head_of(bugs, args.seeds, args.cap), list[Measured]()
+    head, measured = head_of(bugs, args.seeds, *args.cap), list[Measured]()
     kept = dict(head)
     if args.out and args.out.exists():
         older, measured = read_file(args.out)
@@ -454,7 +454,7 @@ def run(args: argparse.Namespace, bugs: Sequence[Planted]) -> None:
         os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = folder
         warm()
         try:
-            units = list(units_of(bugs, args.ways, args.seeds, args.cap, done))
+            units = list(units_of(bugs, args.ways, args.seeds, head["cap"], done))
             Bench(jobs=args.jobs, until=until, keep=keep).all_of(units)
         finally:
             if args.out:
@@ -474,7 +474,8 @@ def main() -> None:
     parser.add_argument("--bugs", default="", help="names of files, with commas; default: all")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="default: all")
     parser.add_argument("--seeds", type=int, default=30, help="how many; default: %(default)s")
-    parser.add_argument("--cap", type=int, default=300, help="executions a seed at most")
+    what = "executions a seed at most: those that are drawn, and those of a sweep"
+    parser.add_argument("--cap", type=int, nargs=2, default=[60, 300], help=what)
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--minutes", type=float, help="start nothing new after so many")
     parser.add_argument("--out", type=Path, help="keep every measurement here, and carry it on")
@@ -489,7 +490,7 @@ def main() -> None:
     unknown = sorted(set(wanted) - set(there))
     if unknown:
         parser.error(f"no planted bug is named {', '.join(unknown)}; there are {', '.join(there)}")
-    if min(args.seeds, args.cap, args.jobs) < 1:
+    if min(args.seeds, *args.cap, args.jobs) < 1:
         parser.error("--seeds, --cap and --jobs must be 1 or more")
     run(args, [there[name] for name in wanted])
 

@@ -16,7 +16,8 @@ from chaoslab.run.controls import Planted, planted_bugs
 from chaoslab.run.select import scenario_files
 from chaoslab.scenario import Scenario, load_scenario
 
-WAYS: Final = ("random", "stress", "sweep", "reduced")
+DRAWN: Final = ("random", "stress")
+WAYS: Final = (*DRAWN, "sweep", "reduced")
 NOTES: Final = """\
 - An execution is what the product counts as a row: for random and stress a drawn scenario, without
   its faults and with them; for the sweeps the fault-free execution of the world, and then each
@@ -28,7 +29,7 @@ NOTES: Final = """\
   shows the breach. A batch of strikes is measured as a whole, and shared out as its executions
   measured themselves.
 - `found`: in how many seeds. Medians are over all seeds; one that found nothing counts as more than
-  any other, `>300` is a median beyond the cap (`of 900`: so many the whole sweep has), and `none of
+  any other, `>60` is a median beyond the cap (`of 900`: so many the whole sweep has), and `none of
   120` says that all strikes were done in vain.
   Seconds in brackets are the mean of the seeds that found it, where there is no median.
 - The base is the bug's own scenario. Random and stress draw its faults more often than others, as
@@ -163,10 +164,10 @@ def table(head: Mapping[str, Any], measured: Sequence[Measured]) -> Iterator[str
         of = lines[name_of(bug)]
         marks = marks_of(bug, of)
         used |= set(marks.split())
-        numbers = [text for way in WAYS for text in _cells(bug, way, of[way], head["cap"])]
+        numbers = [text for way in WAYS for text in _cells(bug, way, of[way], head["cap"][way])]
         yield _row([name_of(bug), *numbers, marks])
     yield ""
-    yield from _summary(list(lines.values()), head["seeds"])
+    yield from _summary(list(lines.values()))
     yield ""
     yield from (f"- {mark}: {text}" for mark, text in MARKS.items() if mark in used)
     yield NOTES
@@ -200,14 +201,14 @@ def _seconds(value: float) -> str:
     return f"{value:.2f}" if value < 10 else f"{value:.0f}"
 
 
-def _summary(lines: Sequence[Mapping[str, Line]], seeds: int) -> Iterator[str]:
+def _summary(lines: Sequence[Mapping[str, Line]]) -> Iterator[str]:
     """One line a way."""
     by_all = [of for of in lines if all(math.isfinite(of[way].executions) for way in WAYS)]
     yield _row(["way", "found at all, of bugs measured", "in every seed", "executions", "seconds"])
     yield _row(["---", *["---:"] * 4])
     for way in WAYS:
         some = [of[way] for of in lines if of[way].measured]
-        always = sum(one.found == seeds for one in some)
+        always = sum(one.found == one.measured for one in some)
         known = [of[way] for of in by_all]
         executions = f"{_mean([one.executions for one in known]):.1f}" if known else "–"
         seconds = f"{_mean([one.seconds for one in known]):.3f}" if known else "–"
@@ -226,14 +227,15 @@ def _left_out(
     bugs: Sequence[Planted], by: Mapping[tuple[str, str], Sequence[Measured]], seeds: int
 ) -> Iterator[str]:
     """What was not measured, and what broke."""
-    missing = []
+    missing: dict[str, list[str]] = {}
     for bug, way in product((bug for bug in bugs if findable(bug)), WAYS):
         some = by.get((name_of(bug), way), ())
         if len(some) < seeds:
-            missing.append(f"{name_of(bug)} {way} ({seeds - len(some)})")
+            missing.setdefault(f"{seeds - len(some)} seeds by {way}", []).append(name_of(bug))
         broke = [one for one in some if one.why.startswith(("broke", "the fault-free"))]
         if broke:
             why = broke[0].why
             yield f"- {name_of(bug)}, {way}: {len(broke)} seeds ended by themselves; {why}"
-    if missing:
-        yield f"- Not measured (seeds): {', '.join(missing)}."
+    for what, names in missing.items():
+        all_of_them = len(names) == sum(map(findable, bugs))
+        yield f"- Not measured, {what}: {'all bugs' if all_of_them else ', '.join(names)}."
