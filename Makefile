@@ -1,7 +1,7 @@
 # Two commands do everything: `make chaos` (the main job) and `make test`.
 # Both make .venv by themselves; nothing else needs to be installed by hand.
 .DEFAULT_GOAL := help
-.PHONY: help chaos demo selftest test check bench sample soak mutants wasm clean
+.PHONY: help chaos demo sweep stress selftest test check bench sample soak mutants wasm clean
 
 VENV := .venv
 BIN  := $(VENV)/bin
@@ -19,6 +19,12 @@ chaos: $(VENV)/.ready ## the whole matrix on the reference agent, planted bugs i
 demo: $(VENV)/.ready ## an agent charges a card twice, and why
 	@$(RUN) demo
 
+sweep: $(VENV)/.ready ## every fault at every call of the matrix, on the reference agent (RESUME=1 goes on)
+	@$(RUN) sweep matrix --sessions 1 $(if $(RESUME),--resume) $(ARGS)
+
+stress: $(VENV)/.ready ## scenarios drawn at random for 45 seconds, and what fails, shrunk
+	@$(RUN) stress --time 45s $(if $(RESUME),--resume) $(ARGS)
+
 selftest: $(VENV)/.ready ## are all planted bugs found, and is no right agent accused? (FULL=1: 10,000 executions each)
 	@$(RUN) selftest --executions $(if $(FULL),10000,500) $(ARGS)
 
@@ -35,6 +41,7 @@ bench: $(VENV)/.ready ## the numbers of this machine, as ratios
 	@$(BIN)/python tests/bench/bench.py
 	@$(BIN)/python tests/bench/checkers.py
 	@$(BIN)/python -m tests.bench.report
+	@$(BIN)/python -m tests.bench.power --jobs 2 --minutes 10 $(ARGS)
 
 sample: $(VENV)/.ready ## the committed sample of a report, and its pictures where there is a browser
 	@$(BIN)/python -m tests.bench.sample

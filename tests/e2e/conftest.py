@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from .forked import Forks
 
 ROOT = Path(__file__).resolve().parents[2]
 AGENTS = Path(__file__).parent / "agents"
@@ -27,20 +28,20 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT / "harness"), **more}
 
 
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """Where commands come from."""
+    found = Forks(environment())
+    yield found
+    found.close()
+
+
 @pytest.fixture
-def chaoslab(here: Path) -> Run:
+def chaoslab(here: Path, forks: Forks) -> Run:
     """Runs the command in the folder and returns what it printed."""
 
     def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "chaoslab", *arguments],
-            cwd=here,
-            env=environment(**more),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        return forks.run(arguments, here, environment(**more), timeout=120)
 
     return run
 

@@ -155,7 +155,7 @@ def test_python_examples_compile(page: Path) -> None:
 
 def parser() -> argparse.ArgumentParser:
     # The package gives its name `main` to the function, so the module is asked for by name.
-    found: argparse.ArgumentParser = importlib.import_module("chaoslab.cli.main")._parser()
+    found: argparse.ArgumentParser = importlib.import_module("chaoslab.cli.entry")._parser()
     return found
 
 

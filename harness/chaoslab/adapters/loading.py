@@ -1,7 +1,8 @@
 """Finds a team's agent: `path/to/file.py:factory` or `package.module:factory`.
 
 The simulator starts every incarnation from a fresh import, so that what an agent keeps in module
-globals dies with the process, as it would in reality.
+globals dies with the process, as it would in reality. That goes for the adapter and for all that it
+imports from elsewhere, but for the standard library and what is installed.
 
 >>> source = AgentSource("chaoslab.reference:make_agent")
 >>> source.name
@@ -15,7 +16,8 @@ import inspect
 import sys
 import traceback
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -91,14 +93,22 @@ class AgentSource:
         module = types.ModuleType(name)
         module.__file__ = str(path)
         sys.modules[name] = module
-        self._run("importing it raised", lambda: exec(code, module.__dict__))
+        with _remembering():
+            self._run("importing it raised", lambda: exec(code, module.__dict__))
         return module
 
     def _load_module(self) -> types.ModuleType:
         top = self._module.partition(".")[0]
-        if top != "chaoslab" and top not in sys.stdlib_module_names:
+        if top == "chaoslab":  # the reference agent keeps nothing in modules
+            return self._imported()
+        _forget("")
+        if top not in sys.stdlib_module_names:
             for name in [n for n in sys.modules if n == top or n.startswith(top + ".")]:
                 del sys.modules[name]
+        with _remembering():
+            return self._imported()
+
+    def _imported(self) -> types.ModuleType:
         found = self._run("importing it raised", lambda: importlib.import_module(self._module))
         assert isinstance(found, types.ModuleType)
         return found
@@ -162,23 +172,33 @@ def _existing(location: str) -> Path:
     )
 
 
-# The folder of the adapter that was loaded last, which is on sys.path, and the modules that were
-# there before any adapter was: those are nobody's to forget.
+# The folder of the adapter that was loaded last, which is on sys.path; the modules that were there
+# before any adapter was: those are nobody's to forget; and those that adapters have imported.
 _CURRENT: list[str] = []
 _BEFORE: set[str] = set()
+_IMPORTED: set[str] = set()
+_ALONE: list[bool] = []
+
+
+def alone() -> None:
+    """Says that this interpreter is there for agents only: whatever is imported in it from now on,
+    late imports of a handler too, is an agent's and is forgotten with it."""
+    _ALONE.append(True)
+
+
+@contextmanager
+def _remembering() -> Iterator[None]:
+    """Whatever is imported meanwhile is the adapter's."""
+    there = set(sys.modules)
+    try:
+        yield
+    finally:
+        _IMPORTED.update(sys.modules.keys() - there)
 
 
 def _enter(folder: str) -> None:
-    """Puts an adapter's folder on the path, and forgets what adapters imported from theirs."""
-    if not _BEFORE:
-        _BEFORE.update(sys.modules)
-    for name, module in list(sys.modules.items()):
-        origin = getattr(module, "__file__", None)
-        if name in _BEFORE or not origin or not str(origin).startswith((*_CURRENT, folder)):
-            continue
-        # A virtual environment often stands below; what is installed there is not the agent's.
-        if "site-packages" not in origin and "dist-packages" not in origin:
-            del sys.modules[name]
+    """Puts an adapter's folder on the path, and forgets what adapters have imported."""
+    _forget(folder)
     while _CURRENT:
         old = _CURRENT.pop()
         if old in sys.path:
@@ -187,3 +207,33 @@ def _enter(folder: str) -> None:
         sys.path.insert(0, folder)
         _CURRENT.append(folder)
     importlib.invalidate_caches()
+
+
+def _forget(folder: str) -> None:
+    if not _BEFORE:
+        _BEFORE.update(sys.modules)
+    folders = tuple(filter(None, (*_CURRENT, folder)))
+    for name, module in list(sys.modules.items()):
+        if name in _BEFORE or not _is_own(name, module):
+            continue
+        if _ALONE or name in _IMPORTED or str(module.__file__).startswith(folders):
+            del sys.modules[name]
+            above, _, last = name.rpartition(".")
+            package = sys.modules.get(above)
+            # `from package import module` takes what the package has before it imports anything.
+            if package is not None and vars(package).get(last) is module:
+                delattr(package, last)
+
+
+def _is_own(name: str, module: types.ModuleType) -> bool:
+    """Whether a module was written for the agent. What is installed was not, although a virtual
+    environment often stands below its folder; and a module in C cannot begin anew."""
+    origin = str(getattr(module, "__file__", None) or "")
+    top = name.partition(".")[0]
+    return (
+        origin.endswith(".py")
+        and top != "chaoslab"
+        and top not in sys.stdlib_module_names
+        and "site-packages" not in origin
+        and "dist-packages" not in origin
+    )

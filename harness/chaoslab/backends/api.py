@@ -46,7 +46,8 @@ class ExecutionEnd:
     """What an execution leaves besides its history.
 
     `broke` is empty, or why no verdict may be read from it; `notes` may carry paths and trap
-    texts and never enters a digest.
+    texts and never enters a digest. `agent_us` is wall time in the agent's own code and its side of
+    the calls; `stopped`: whoever watched had seen enough.
     """
 
     digest: str
@@ -57,3 +58,5 @@ class ExecutionEnd:
     broke: str = ""
     notes: tuple[str, ...] = ()
     virtual_ms: int = 0
+    agent_us: int = 0
+    stopped: bool = False

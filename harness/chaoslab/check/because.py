@@ -44,6 +44,7 @@ from chaoslab.history import Op, View
 _LINES_MAX: Final = 11  # with the conclusion, the advice and the replay 14 lines
 _FEW: Final = 4  # with fewer entries than this a story has no beginning and no end
 _EDGE: Final = 4
+_STRIKES_MAX: Final = 2
 
 _WITNESS, _CAUSE, _ANSWER, _LIFE, _END, _START = range(6)
 _ENDINGS: Final = ("outcome.", "limits.", "recovery.")
@@ -139,12 +140,21 @@ def _gather(view: View, violation: Violation) -> tuple[dict[int, int], dict[int,
     first = min(witness[0].index, *calls) if calls else witness[0].index
     _around(view, violation, ranks, witness, first)
     tasks = {op.task for op in witness} | {view[c].task for c in calls}
+    _add(ranks, _struck_too(view, tasks - {""}, witness[-1].index), _ANSWER)
     if violation.tool or violation.check.startswith(_ENDINGS):
         _add(ranks, (o for o in view.named("task.outcome") if o.task in tasks - {""}), _END)
     gaps = _put_off(view, ranks)
     if len(ranks) < _FEW:
         _whole_tasks(view, ranks, witness, violation.check)
     return ranks, gaps
+
+
+def _struck_too(view: View, tasks: set[str], last: int) -> list[Op]:
+    """The first strikes at other calls of the same tasks, where what broke later has begun, and
+    those calls."""
+    before = [s for s in view.named("nemesis.strike") if 0 <= s.call < len(view) and s.index < last]
+    struck = [s for s in before if view[s.call].task in tasks][:_STRIKES_MAX]
+    return [op for strike in struck for op in (view[strike.call], strike)]
 
 
 def _missing_action(view: View, violation: Violation) -> list[Op]:

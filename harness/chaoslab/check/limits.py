@@ -240,10 +240,14 @@ def _amplification(evidence: Evidence) -> Finding:
         )
     requests = evidence.facts.requests
     base = len(evidence.facts_of(evidence.control).requests)
+    # A ratio says nothing where there is next to nothing to multiply: one action may always be
+    # tried as often as was promised of it.
+    tries = evidence.limits.attempts_per_operation_max
+    most = max(limit * base // 100, 0 if tries is None else base - 1 + tries)
     found = []
-    if base and len(requests) * 100 > limit * base:
+    if base and len(requests) > most:
         # The first request beyond the limit proves it; what was asked for most often explains it.
-        beyond = requests[limit * base // 100]
+        beyond = requests[most]
         busiest = _busiest(requests)
         found.append(
             Violation(

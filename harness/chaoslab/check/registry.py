@@ -113,6 +113,7 @@ def judge(
     """
     with collector.paused():
         findings = [_asked(check, evidence) for check in checks]
+        evidence.facts.graph = None  # it knows the facts as well: only a collection would end both
     if where != "fault":
         findings = [
             replace(f, violations=tuple(replace(v, where=where) for v in f.violations))

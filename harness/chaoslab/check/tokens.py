@@ -96,7 +96,9 @@ def _collect(values: Iterable[Any], found: list[str]) -> None:
             if "cnry-" in item or "[" in item:
                 found.append(item)
         elif kind is dict:
-            _collect(item, found)
+            for name in item:
+                if "cnry-" in name or "[" in name:
+                    found.append(name)
             _collect(item.values(), found)
         elif kind is list or kind is tuple:
             _collect(item, found)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
     try:
-        from chaoslab.cli.main import main as run  # noqa: PLC0415
+        from chaoslab.cli.entry import main as run  # noqa: PLC0415
     except KeyboardInterrupt:
         sys.stderr.write("chaoslab: interrupted; nothing has run\n")
         return 130

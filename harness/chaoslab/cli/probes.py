@@ -41,14 +41,17 @@ def probes() -> Iterator[Probe]:
         yield _tried(f"ticket-{build}.wasm", lambda b=build: _module(b))  # type: ignore[misc]
     yield _tried("worker interpreter", _worker)
     yield _tried("reports", _reports)
+    yield _package("distributed", "only --executor needs it: pip install 'chaoslab[cluster]'")
     yield _rust()
 
 
-def _package(name: str) -> Probe:
+def _package(name: str, only: str = "") -> Probe:
+    """A package; `only`: who needs it, where the lab works without it."""
     try:
-        return Probe(name=name, works=True, words=metadata.version(name))
+        return Probe(name=name, works=True, words=metadata.version(name), needed=not only)
     except metadata.PackageNotFoundError:
-        return Probe(name=name, works=False, words="not installed; install chaoslab again")
+        words = f"not installed; {only or 'install chaoslab again'}"
+        return Probe(name=name, works=False, words=words, needed=not only)
 
 
 def _tried(name: str, action: Callable[[], str]) -> Probe:

@@ -1,10 +1,22 @@
 """What can go wrong, where, and when: faults, sites, and the nemesis that strikes them."""
 
-from chaoslab.faults.model import KINDS, PHASES, PORTS, ROLES, Fault, Phase, Site, problem
-from chaoslab.faults.plan import Nemesis, Placed, at_port, matches, place
+from chaoslab.faults.model import (
+    KINDS,
+    NONE,
+    PHASES,
+    PORTS,
+    ROLES,
+    Fault,
+    Phase,
+    Site,
+    exact,
+    problem,
+)
+from chaoslab.faults.plan import Nemesis, Placed, at_port, lasting, matches, place
 
 __all__ = [
     "KINDS",
+    "NONE",
     "PHASES",
     "PORTS",
     "ROLES",
@@ -14,6 +26,8 @@ __all__ = [
     "Placed",
     "Site",
     "at_port",
+    "exact",
+    "lasting",
     "matches",
     "place",
     "problem",

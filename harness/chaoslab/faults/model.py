@@ -57,6 +57,7 @@ PORTS: Final = (
     "wasm.instantiate",
 )
 SCOPES: Final = ("process", "region")
+NONE: Final = "-"  # in a fault's session, task or marker: a call that belongs to none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,10 +76,12 @@ class Site:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One planned fault. Empty fields of the site match anything; `at` may be a role.
+    """One planned fault. Empty fields of the site match anything, `NONE` what has no such field;
+    `at` may be a role.
 
     `for_ms` is the length of a delay, hold, pause or partition (None: until the lab heals).
     `every` strikes each matching site of the fault-free run, else the first in order of name.
+    `times`: it lasts for so many tries of the action, one after the other: one outage, one fault.
     """
 
     at: str
@@ -93,6 +96,7 @@ class Fault:
     scope: str = "process"
     mode: str = "panic"
     every: bool = False
+    times: int = 1
 
     def where(self) -> str:
         """The site in words, for tables and messages."""
@@ -100,9 +104,44 @@ class Fault:
         if self.phase == "mid-write":
             text += f" after {self.after_items} items"
         for name in ("task", "session", "marker"):
-            if getattr(self, name):
-                text += f", {name} {getattr(self, name)}"
+            value = getattr(self, name)
+            if value:
+                text += f", no {name}" if value == NONE else f", {name} {value}"
+        if self.times > 1:
+            return f"{text}, tries {self.attempt} to {self.attempt + self.times - 1}"
         return text if self.attempt == 1 else f"{text}, try {self.attempt}"
+
+
+def exact(
+    site: Site,
+    /,
+    *,
+    phase: str,
+    kind: str,
+    mode: str = "panic",
+    scope: str = "process",
+    after_items: int = 0,
+    for_ms: int | None = None,
+) -> Fault:
+    """The fault that strikes this site and no other.
+
+    >>> site = Site(session="s1", task="", port="leases.acquire", marker="s1", attempt=2)
+    >>> exact(site, phase="before-send", kind="silence").where()
+    'silence before-send at leases.acquire, no task, session s1, marker s1, try 2'
+    """
+    return Fault(
+        at=site.port,
+        phase=phase,
+        kind=kind,
+        session=site.session or NONE,
+        task=site.task or NONE,
+        marker=site.marker or NONE,
+        attempt=site.attempt,
+        after_items=after_items,
+        for_ms=for_ms,
+        scope=scope,
+        mode=mode,
+    )
 
 
 def known_place(at: str, /) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from chaoslab.contract import Contract
-from chaoslab.faults.model import Fault, Site
+from chaoslab.faults.model import NONE, Fault, Site
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,25 +37,36 @@ def place(
     for number, fault in enumerate(faults):
         first = replace(fault, attempt=1)
         found = [s for s in ordered if matches(first, s, contract)]
-        exact = [replace(s, attempt=fault.attempt) for s in found]
+        struck = found if fault.every else found[:1]
         out.append(
             Placed(
                 number=number,
                 fault=fault,
-                sites=tuple(exact if fault.every else exact[:1]),
+                sites=tuple(site for one in struck for site in lasting(fault, one)),
                 eligible=len(found),
             )
         )
     return tuple(out)
 
 
+def lasting(fault: Fault, site: Site, /) -> list[Site]:
+    """The tries of the action at a site that a fault strikes, the first one first.
+
+    >>> site = Site(session="s1", task="s1-t1", port="tools.refund", marker="o-1", attempt=1)
+    >>> lost = Fault(at="tools.refund", phase="after-commit", kind="reset", attempt=2, times=3)
+    >>> [one.attempt for one in lasting(lost, site)]
+    [2, 3, 4]
+    """
+    return [replace(site, attempt=fault.attempt + nth) for nth in range(fault.times)]
+
+
 def matches(fault: Fault, site: Site, contract: Contract, /) -> bool:
     """Whether a site fits a fault's pattern."""
     return (
         fault.attempt == site.attempt
-        and fault.session in ("", site.session)
-        and fault.task in ("", site.task)
-        and fault.marker in ("", site.marker)
+        and fault.session in ("", site.session or NONE)
+        and fault.task in ("", site.task or NONE)
+        and fault.marker in ("", site.marker or NONE)
         and at_port(fault.at, site.port, contract)
         # A question to a guest, which names no action, does not reach the code that traps.
         and (fault.kind != "trap" or bool(site.marker))
@@ -104,7 +115,18 @@ class Nemesis:
             if matches(one.fault, site, self.contract):
                 self._late.remove(one)
                 found.append(one)
+                for later in lasting(one.fault, site)[1:]:
+                    self._exact.setdefault(later, []).append(one)
         return found
+
+    def left(self) -> list[tuple[int, tuple[Site, ...]]]:
+        """The faults that have not met their call yet: their numbers, and where they wait."""
+        exact: dict[int, list[Site]] = {}
+        for site, ones in self._exact.items():
+            for one in ones:
+                exact.setdefault(one.number, []).append(site)
+        waiting = [(number, tuple(sites)) for number, sites in exact.items()]
+        return sorted([*waiting, *((one.number, ()) for one in self._late)], key=lambda x: x[0])
 
     def count(self, one: Placed, /) -> None:
         """Notes that a fault has struck."""

@@ -19,6 +19,20 @@ from functools import partial
 from typing import Final
 
 from chaoslab.report.compare import BugChange, Comparison, compare
+from chaoslab.report.exploring import (
+    change_lines,
+    claim_in,
+    counts_of,
+    executions_words,
+    exploration_in,
+    failures_in,
+    finding_lines,
+    findings_in,
+    open_ends,
+    runs_words,
+    statistics_in,
+    unfinished,
+)
 from chaoslab.report.markdown import block, cut, plain, row, size, span, table
 from chaoslab.report.reading import (
     Ending,
@@ -97,7 +111,10 @@ def comment(results: Row, /, *, against: Row | None = None, folder: str = "") ->
     change = None if against is None else compare(against, results)
     sections = _sections(results, bugs, ends, change, folder)
     out = [MARK, "", f"**{answer(results, bugs, ends)}**", "", *_tested(results, ends)]
-    out += _counts(ends, len(rows(results, "cut")))
+    if exploration_in(results) is None:
+        out += _counts(ends, len(rows(results, "cut")))
+    else:
+        out += _executions(results)
     spare = _TABLES_BYTES - sum(min(section.bytes, _SHARE_BYTES) for section in sections)
     for section in sections:
         more = min(max(section.bytes - _SHARE_BYTES, 0), max(spare, 0))
@@ -131,6 +148,8 @@ def _with_details(text: str, details: Sequence[Callable[[], str]]) -> str:
 
 def answer(results: Row, bugs: Sequence[Row], ends: Sequence[tuple[Row, Ending]], /) -> str:
     """One sentence for what the campaign amounts to."""
+    if exploration_in(results) is not None:
+        return _explored(results)
     own = [end.kind for run, end in ends if run["role"] == "subject"]
     code, count = results.get("exit_code", 0), Counter(end.kind for _, end in ends)
     if not ends:
@@ -161,6 +180,34 @@ def answer(results: Row, bugs: Sequence[Row], ends: Sequence[tuple[Row, Ending]]
     if not any(kind in ("held", "known", "expected") for kind in own):
         start = "Nothing was proven"
     return f"{start}: {', '.join(told)}."
+
+
+def _explored(results: Row) -> str:
+    """The same for a sweep or a stress campaign, of which the runs are only a few samples."""
+    code, exploration = results.get("exit_code", 0), results["exploration"]
+    counts, told = counts_of(exploration), executions_words(exploration)
+    told += ", and it was not finished" if unfinished(results) else ""
+    fails = failures_in(results)
+    if code == 1:
+        return f"Broken: {_n(len(fails), 'bug')} in {told}."
+    if code == 4:
+        broke = counts.get("could not run", 0)
+        return f"No answer: {_n(broke, 'execution')} could not be done, in {told}."
+    if code == 5:
+        return "No answer: what failed did not fail again with the same choices."
+    if not counts["held"] and not counts["broken"]:
+        return f"Nothing was proven: {told}."
+    if code == 3:
+        return f"Not proven: what the contract requires was not seen, in {told}."
+    start = "Nothing new was seen broken" if counts["broken"] else "No promise was seen broken"
+    return f"{start}: {told}."
+
+
+def _executions(results: Row) -> list[str]:
+    """How the executions of an exploration ended, as a table."""
+    counts = counts_of(results["exploration"])
+    told = row([f"{count:,}" for count in counts.values()])
+    return [*table(list(counts), [told]), "", runs_words(results), ""]
 
 
 def _n(count: int, word: str) -> str:
@@ -230,6 +277,7 @@ def _sections(
 
     found = [
         _notes(results, change),
+        *_exploration(results),
         of_bugs("New", [b for b in fresh if b not in old]),
         of_bugs("Still broken, as in the older campaign", old),
         of_bugs("Expired", [b for b in own if b["state"] == "expired"], _EXPIRED),
@@ -249,6 +297,25 @@ def _sections(
     return [section for section in found if section.body]
 
 
+def _exploration(results: Row) -> list[_Section]:
+    """What an exploration claims, and what it found."""
+    claim = [f"- {span(one, most=600)}" for one in claim_in(results)]
+    claim += [f"- {span(f'{name}: {value}')}" for name, value in statistics_in(results)]
+    found = []
+    for one in findings_in(results):
+        told = span("; ".join(finding_lines(one)), most=600)
+        check = f"{one['check']} ({one['code']})"
+        found.append(row([plain(str(one.get("title") or check)), span(check), told]))
+    changes = [f"- {span(one, most=400)}" for one in change_lines(results)]
+    return [
+        _Section(
+            title="Found", head=("what is broken", "check", "seen, and shrunk to"), body=found
+        ),
+        _Section(title="Explored", body=claim),
+        _Section(title="Since the older exploration", body=changes),
+    ]
+
+
 def _notes(results: Row, change: Comparison | None) -> _Section:
     told = gaps(results)
     checks = unseen_checks(results)
@@ -258,6 +325,8 @@ def _notes(results: Row, change: Comparison | None) -> _Section:
     told += list(change.notes) if change else []
     if change and not change.comparable:
         told.append("The older campaign cannot be compared with this one.")
+    told += [f"{why}: {count:,}" if count else why for _, why, count in open_ends(results)]
+    told += [str(one) for one in (exploration_in(results) or {}).get("notes") or ()]
     body = [f"- {span(one, most=400)}" for one in told]
     return _Section(title="Missing, and to keep in mind", body=body)
 
@@ -277,7 +346,8 @@ def _bug_section(
     named = any(bug["state"] in ("known", "expired") for bug in bugs)
     for bug in bugs:
         n = str(number.get(id(bug), "-"))
-        count = f"{_n(len(bug['runs']), 'run')}"
+        seen = bug.get("executions") or 0  # of an exploration, of which there are few runs
+        count = _n(seen, "execution") if seen else _n(len(bug["runs"]), "run")
         cells = [n, plain(bug["consequence"]), plain(bug["title"]), _few(bug["scenarios"]), count]
         if named:
             entry = entries.get((bug["fingerprint"], bug["contract"]), {})

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from chaoslab.core.visible import visible
+from chaoslab.report.exploring import executions_words, exploration_in
 from chaoslab.report.reading import Row, bugs_in, counted, rows
 from chaoslab.run.known import looked_at
 
@@ -203,7 +204,20 @@ def _notes(old: Row, new: Row) -> list[str]:
     for word, results in (("older", old), ("newer", new)):
         if not results.get("complete", True):
             out.append(f"the {word} campaign is not complete")
-    return out
+    return out + _explored(old, new)
+
+
+def _explored(old: Row, new: Row) -> list[str]:
+    """What to keep in mind where one of them explored: its runs are samples of many executions, so
+    that a bug without a run there is no bug that is gone."""
+    found = [exploration_in(one) for one in (old, new)]
+    if found == [None, None]:
+        return []
+    told = [executions_words(one) if one else "runs alone" for one in found]
+    words = f"{told[0]} before, {told[1]} now; only the runs that were done in full are compared"
+    lines = (found[1] or {}).get("compared")
+    more = "; what the newer one says of its executions stands in its own report" if lines else ""
+    return [words + more]
 
 
 def _mark(bug: Row) -> Mark:

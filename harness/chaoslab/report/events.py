@@ -1,7 +1,8 @@
 """`events.ndjson`: the results as a stream of lines, for whoever does not want to hold them whole.
 
-Each line is one JSON object and says with `kind` what it is: `campaign` first, then `run`,
-`promise`, `bug`, `known` and `cut` lines, `end` last; a stream without `end` was torn. The lines
+Each line is one JSON object and says with `kind` what it is: `campaign` first, then `exploration`
+and `finding` where it was a sweep or stress, `run`, `promise`, `bug`, `known` and `cut` lines,
+`end` last; a stream without `end` was torn. The lines
 are described by a JSON schema that ships with the package. A line stays below 64 kB, so that
 collectors of logs take it whole: what is longer is cut, and `shortened` says what was and how long
 it had been.
@@ -9,7 +10,7 @@ it had been.
 >>> print(ndjson({"format": 1, "runs": [], "exit_code": 0, "complete": True}).splitlines()[-1])
 {"kind": "end", "exit_code": 0, "complete": true, "stopped": null, "lines": 1}
 >>> sorted(schema()["$defs"])
-['bug', 'campaign', 'cut', 'end', 'known', 'promise', 'run', 'violation']
+['bug', 'campaign', 'cut', 'end', 'exploration', 'finding', 'known', 'promise', 'run', 'violation']
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
+from chaoslab.report.exploring import exploration_in
 from chaoslab.report.reading import Row, bugs_in, rows
 
 FORMAT: Final = 1
@@ -72,6 +74,7 @@ def lines(results: Row, /) -> Iterator[str]:
 
 def _events(results: Row) -> Iterator[dict[str, Any]]:
     yield _campaign(results)
+    yield from _explored(results)
     for run in rows(results, "runs"):
         yield {"kind": "run", **run}
     for promise in rows(results, "promises"):
@@ -83,6 +86,23 @@ def _events(results: Row) -> Iterator[dict[str, Any]]:
             yield {"kind": kind, **one}
     for one in rows(results, "cut"):
         yield {"kind": "cut", **one}
+
+
+def _explored(results: Row) -> Iterator[dict[str, Any]]:
+    """A sweep or a stress campaign, and each of its findings."""
+    found = exploration_in(results)
+    if found is None:
+        return
+    rest = {k: v for k, v in found.items() if k not in ("kind", "findings", "coverage")}
+    coverage = results.get("coverage") or {}
+    yield {
+        "kind": "exploration",
+        "how": found["kind"],
+        **rest,
+        "coverage": list(coverage.get("rows") or ()),
+    }
+    for one in found.get("findings") or ():
+        yield {"kind": "finding", **one}
 
 
 def _campaign(results: Row) -> dict[str, Any]:
@@ -102,6 +122,7 @@ def _campaign(results: Row) -> dict[str, Any]:
         "shard": shard,
         "merged": results.get("merged"),
         "runs": len(rows(results, "runs")),
+        "executions": (exploration_in(results) or {}).get("executions"),
     }
 
 

@@ -20,6 +20,16 @@ from typing import Any, Final
 from xml.etree import ElementTree as Xml
 
 from chaoslab.core.visible import visible
+from chaoslab.report.exploring import (
+    claim_in,
+    counts_of,
+    executions_words,
+    exploration_in,
+    failures_in,
+    finding_lines,
+    findings_in,
+    statistics_in,
+)
 from chaoslab.report.reading import (
     FAILING,
     Ending,
@@ -41,6 +51,7 @@ _MESSAGE_MAX: Final = 300
 _TEXT_MAX: Final = 20_000
 _CHAINS_MAX: Final = 5
 _GATE: Final = "campaign"
+_EXPLORED: Final = "explored"
 
 
 def xml_text(text: str, /) -> str:
@@ -65,6 +76,7 @@ def junit_xml(results: Row, /, *, folder: str) -> str:
         case = _case(_suite(suites, family, results), family, _name(one))
         case.set("time", "0.000")
         _said(case, "skipped", f"left out: {one['why']}")
+    _explored(suites, results)
     _gate(suites, results, ends)
     return _whole(suites.values())
 
@@ -155,10 +167,44 @@ def _chains(
     return out
 
 
+def _explored(suites: dict[str, Xml.Element], results: Row) -> None:
+    """A sweep or a stress campaign as a case: thousands of executions are no list of cases. What
+    they showed to be broken fails in the full run that shows it; what no full run can show fails
+    here."""
+    exploration = exploration_in(results)
+    if exploration is None:
+        return
+    how = str(exploration["kind"])
+    case = _case(_suite(suites, _EXPLORED, results), how, executions_words(exploration))
+    case.set("time", _seconds(int(results.get("wall_ms", 0))))
+    found = [
+        f"{one['check']} ({one['code']}): {'; '.join(finding_lines(one))}"
+        for one in findings_in(results)
+    ]
+    told = [f"{name}: {value}" for name, value in statistics_in(results)]
+    broke = counts_of(exploration).get("could not run", 0)
+    problems = [str(one) for one in exploration.get("problems") or ()]
+    differs = [str(one) for one in exploration.get("differs") or ()]
+    unseen = [one for one in failures_in(results) if not one.get("run")]
+    if unseen:
+        what = "; ".join(f"{one['check']} ({one['code']})" for one in unseen)
+        _said(case, "failure", f"broken, and not run in full: {what}", kind="broken")
+    elif broke or problems:
+        words = problems[0] if problems else f"executions that could not be done: {broke:,}"
+        _said(case, "error", words, kind="could not run")
+    elif differs:
+        _said(case, "error", differs[0], kind="not repeatable")
+    text = "\n".join([*claim_in(results), *found, *told])
+    Xml.SubElement(case, "system-out").text = _long(text)
+
+
 def _gate(suites: dict[str, Xml.Element], results: Row, ends: Sequence[Ending]) -> None:
     """What fails a pipeline though no single run does."""
     missing = gaps(results)
-    alone = results.get("exit_code", 0) and not any(end.kind in FAILING for end in ends)
+    cases = [case for suite in suites.values() for case in suite]
+    told = any(case.find(tag) is not None for case in cases for tag in ("error", "failure"))
+    alone = results.get("exit_code", 0) and not told
+    alone = alone and not any(end.kind in FAILING for end in ends)
     if not missing and not alone:
         return
     case = _case(_suite(suites, _GATE, results), _GATE, "everything that was asked for")

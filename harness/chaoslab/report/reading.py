@@ -165,7 +165,7 @@ def unseen_checks(results: Row, /) -> list[str]:
     for time: what its runs do not show those of another shard may."""
     if results.get("shard") and not rows(results, "cut"):
         return []
-    return unobserved(rows(results, "runs"))
+    return unobserved(rows(results, "runs"), results.get("exploration"))
 
 
 def known_words(entry: Row, /) -> str:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 _WORDS = {
     "valid": "held",
@@ -15,6 +15,11 @@ _WORDS = {
     "unknown": "unproven",
     "not-applicable": "not applicable",
 }
+
+NO_CONTRACT: Final = (
+    " No contract was found, so only at-least-once and redelivery were asked for;"
+    " write a chaoslab.toml to promise more."
+)
 
 
 def verdict_word(run: Mapping[str, Any], /) -> str:
@@ -82,8 +87,5 @@ def _subjects(runs: Sequence[Mapping[str, Any]]) -> str:
     if any(not r["deterministic"] for r in runs):
         text += " On real processes: recorded, not deterministic."
     if any(c.startswith("none") for c in contracts.split(", ")):
-        text += (
-            " No contract was found, so only at-least-once and redelivery were asked for;"
-            " write a chaoslab.toml to promise more."
-        )
+        text += NO_CONTRACT
     return text

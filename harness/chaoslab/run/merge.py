@@ -87,6 +87,12 @@ def _content(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _one_plan(parts: Sequence[Part]) -> None:
     first = parts[0]
+    for part in parts:
+        if part.results.get("exploration") is not None:
+            raise UsageError(
+                f"{part.name} is an exploration, whose executions cannot be added up from its runs",
+                hint="merge campaigns of `chaoslab run`; one exploration is spread by --executor",
+            )
     for part in parts[1:]:
         if (part.shard is None) != (first.shard is None):
             whole, piece = (first, part) if first.shard is None else (part, first)

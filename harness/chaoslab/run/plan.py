@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from chaoslab.backends.api import ExecutionSpec
 from chaoslab.contract import DEFAULT_LIMITS, Limits
-from chaoslab.faults import Placed
+from chaoslab.faults import NONE, Fault, Placed
 from chaoslab.history import View
 from chaoslab.run.model import RunSpec
 from chaoslab.scenario import Scenario
@@ -36,7 +36,7 @@ def execution_of(spec: RunSpec, scenario: Scenario, placed: tuple[Placed, ...], 
     """One execution of a run: of its scenario, or of the scenario's calm form."""
     # A recording belongs to the execution with faults; the one without follows the seed.
     choices = spec.choices if scenario is spec.scenario else None
-    if choices is None and scenario.schedule.choices:
+    if choices is None:
         choices = scenario.schedule.choices
     return ExecutionSpec(
         scenario=scenario,
@@ -53,7 +53,7 @@ def execution_of(spec: RunSpec, scenario: Scenario, placed: tuple[Placed, ...], 
 
 def counted(placed: Sequence[Placed], fired: Mapping[str, int], /) -> dict[str, int]:
     """How many strikes were planned, were possible, and happened."""
-    planned = sum(max(1, len(p.sites)) for p in placed)
+    planned = sum(max(p.fault.times, len(p.sites)) for p in placed)
     hits = sum(fired.values())
     return {
         "planned": planned,
@@ -71,13 +71,48 @@ def vacuity(scenario: Scenario, faults: Mapping[str, int], view: View, /) -> str
     if fired < planned:
         hit = {op.get("fault") for op in view.named("nemesis.strike")}
         missed = [f for n, f in enumerate(scenario.faults) if n not in hit]
-        words = "; ".join(f.where() for f in missed) or "some of its sites"
-        return f"never struck: {words} (the agent made no such call)"
+        return f"never struck: {_missed(missed or scenario.faults, view)}"
     if not any(op.type == "commit" and op.f.startswith("tools.") for op in view):
         return "no effect was committed"
     if not view.named("task.submit"):
         return "no task was handed out"
     return _unasked(view)
+
+
+def _missed(faults: Sequence[Fault], view: View) -> str:
+    """Where faults did not strike, and why: those with the same reason together."""
+    whys: dict[str, list[str]] = {}
+    for fault in faults:
+        whys.setdefault(_why_missed(fault, view), []).append(fault.where())
+    return "; ".join(f"{'; '.join(places)} ({why})" for why, places in whys.items())
+
+
+def _why_missed(fault: Fault, view: View) -> str:
+    """Why a fault did not strike, as far as the history tells.
+
+    A call that was made may have ended before it came to the phase: a service refused it, or a tool
+    gave the answer that it had given before. What a role names only the contract knows, so of that
+    no more is said than that there was no call to such a service at all.
+    """
+    group, role, _ = fault.at.partition(":")
+    wanted = range(fault.attempt, fault.attempt + fault.times)
+    made = {
+        op.attempt
+        for op in view
+        if op.type == "invoke"
+        and (op.f.startswith(f"{group}.") if role else op.f == fault.at)
+        and op.attempt in wanted
+        and fault.session in ("", op.session or NONE)
+        and fault.task in ("", op.task or NONE)
+        and fault.marker in ("", op.marker or NONE)
+    }
+    if not made:
+        return "the agent made no such call"
+    if len(made) < len(wanted):
+        return "the agent made no such call so often"
+    if role:
+        return "no such call was made, or none came to this phase"
+    return "the call was made, and did not come to this phase"
 
 
 def _unasked(view: View) -> str:

@@ -40,16 +40,25 @@ def results_of(
     gaps: Sequence[str] = (),
     started: str = "",
     wall_ms: int = 0,
+    exploration: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Results from run entries in their order.
 
     `wanted`: how many runs were asked for; `promised`: tables of `promises.promised_by`, or those
     of other results; `cut`: what was left out for want of time; `shard`, `merged`: which part this
-    is, or of which parts it is made; `gaps`: which of these parts are not there, in words.
+    is, or of which parts it is made; `gaps`: which of these parts are not there, in words;
+    `exploration`: what many executions came to, of which these runs are the ones to look at.
     """
     complete = len(entries) + len(cut) == wanted and not gaps
-    code = exit_code(entries, known=known, cut=cut, missing=not complete, part=shard is not None)
-    return {
+    code = exit_code(
+        entries,
+        known=known,
+        cut=cut,
+        missing=not complete,
+        part=shard is not None,
+        exploration=exploration,
+    )
+    results = {
         "format": FORMAT,
         "chaoslab": __version__,
         "environment": environment(),
@@ -68,6 +77,25 @@ def results_of(
         "bugs": bugs_of(entries, known),
         "runs": [dict(entry) for entry in entries],
     }
+    return results if exploration is None else _explored(results, exploration, known)
+
+
+def _explored(
+    results: dict[str, Any], exploration: Mapping[str, Any], known: Known
+) -> dict[str, Any]:
+    """The results with what the executions showed beside the runs: a bug that a thousand of them
+    show has one run, and one that is accepted may have none."""
+    seen = {one["fingerprint"]: one for one in exploration["findings"]}
+    for bug in results["bugs"]:
+        found = seen.get(bug["fingerprint"])
+        bug["executions"] = found["executions"] if found is not None else 0
+    for entry in results["known"]:
+        found = seen.get(entry["fingerprint"])
+        if found is not None and not entry["runs"] and found["contract"] == entry["contract"]:
+            entry["state"] = known.state(entry["fingerprint"], entry["contract"])
+    if exploration["coverage"]:
+        results["coverage"] = exploration["coverage"]
+    return results | {"exploration": dict(exploration)}
 
 
 def environment() -> dict[str, Any]:

@@ -246,6 +246,12 @@ def _sources(agent: str, scenario: Scenario, contract: Contract) -> tuple[str, .
     )
 
 
+def agent_is_here(spec: RunSpec, /) -> bool:
+    """Whether the agent's files on this machine are those that a run was planned with elsewhere."""
+    _agent_digest.cache_clear()
+    return _agent_digest(spec.agent) in spec.sources
+
+
 @lru_cache(maxsize=256)
 def _agent_digest(agent: str) -> str:
     adapter = AgentSource(agent).path

@@ -23,21 +23,25 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from chaoslab.adapters import AgentSource, load_function
+from chaoslab.adapters import AgentSource, alone, load_function
 from chaoslab.backends.api import ExecutionSpec
 from chaoslab.backends.live import run_live
-from chaoslab.backends.process.leftovers import end_with_parent
+from chaoslab.backends.process.leftovers import end_with_parent, heard, tied_to
 from chaoslab.backends.sim import guarded, simulate
 from chaoslab.contract import Invariant
 from chaoslab.contract.target import Target
+from chaoslab.core import collector
 from chaoslab.core.clock import monotonic_ms
 from chaoslab.core.errors import ChaosError
 from chaoslab.history import Writer
 from chaoslab.run.own import JudgeOwn, judge_own
+from chaoslab.run.strikes import StrikeBatch, strike_all
 from chaoslab.run.trials import Trials, try_all
 from chaoslab.world.api import Observable, Releasable, Resumable
 
 MEMORY_MAX_BYTES = 3 << 30
+IDLE_MS = 300_000  # after so long without a request it ends by itself
+EACH_MS = 500  # what each execution of a request of many adds to its time
 _PRINTED_MAX = 64_000
 
 
@@ -126,7 +130,9 @@ def answer_to(request: Any) -> dict[str, Any]:
     if isinstance(request, str):
         return try_loading(request)
     if isinstance(request, Trials):
-        return quietly(lambda: {"trials": try_all(request.specs)})
+        return quietly(lambda: {"trials": try_all(request.specs, whole=request.whole)})
+    if isinstance(request, StrikeBatch):
+        return quietly(lambda: {"batch": strike_all(request).to_json()})
     if isinstance(request, Invariant):
         return quietly(lambda: {"loads": callable(load_function(request.check))})
     if isinstance(request, JudgeOwn):
@@ -188,10 +194,26 @@ def _limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_MAX_BYTES, hard))
 
 
+def _is_full() -> bool:
+    """Whether so much memory is in use that the next execution should not find what is left."""
+    try:  # what the limit counts, in pages
+        used = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+    except (OSError, IndexError):  # another system than Linux
+        return False
+    return used > MEMORY_MAX_BYTES // 2
+
+
 def _target_of(request: Any) -> Target | None:
     """The agent's table, where a request is an execution on real processes."""
     spec = request[0] if isinstance(request, tuple) else None
     return spec.target if isinstance(spec, ExecutionSpec) else None
+
+
+def _executions_of(request: Any) -> int:
+    """How many executions a request of many asks for; 0 for any other."""
+    if isinstance(request, Trials):
+        return 2 * len(request.specs)
+    return len(request.strikes) + 1 if isinstance(request, StrikeBatch) else 0
 
 
 def main() -> None:
@@ -205,21 +227,30 @@ def main() -> None:
     if hasattr(signal, "SIGUSR1"):
         faulthandler.register(signal.SIGUSR1, file=2, all_threads=False)
     _limit_memory()
+    alone()
+    collector.seldom()
+    # Whoever has started this begins to count its time from here: what is imported takes a while.
+    send(answers, b"{}")
     pipe = requests.fileno()
-    while True:
+    # The process of a team's cluster that has started us lives on where a campaign was killed.
+    while heard(pipe, IDLE_MS):
         frame = receive(requests)
         if frame is None:
             break
         request = pickle.loads(frame)
         target = _target_of(request)
         limit_s = own_limit_s if target is None else target.wall_ms_max // 1000 + 10
-        if target is not None:
-            end_with_parent(pipe)
-        # Should the parent be killed, nobody is left to watch: then this ends by itself.
+        limit_s += EACH_MS * _executions_of(request) // 1000
+        # Should the parent be stopped, nobody watches: then this ends by itself.
         faulthandler.dump_traceback_later(limit_s, exit=True)
-        result = answer_to(request)
+        if target is None:
+            with tied_to(pipe):
+                result = answer_to(request)
+        else:  # it has processes of its own to end, so it must not simply be killed
+            end_with_parent(pipe)
+            result = answer_to(request)
         faulthandler.cancel_dump_traceback_later()
-        send(answers, json.dumps(result).encode())
+        send(answers, json.dumps({**result, "full": _is_full()}).encode())
     # No interpreter shutdown: it would collect, and so run, what was left of killed agents.
     sys.stdout.flush()
     os._exit(0)

@@ -31,15 +31,19 @@ from chaoslab.check.invariants import PREFIX
 from chaoslab.contract import Contract
 from chaoslab.core.clock import monotonic_ms
 from chaoslab.core.errors import AdapterError, LabError
+from chaoslab.run.batches import strike_through
 from chaoslab.run.model import RunSpec
 from chaoslab.run.own import JudgeOwn, finding_from, judge_own
+from chaoslab.run.strikes import BatchEnd, StrikeBatch, strike_all
 from chaoslab.run.trials import Trial, Trials, try_all
-from chaoslab.run.worker import execute, receive, send, try_loading
+from chaoslab.run.worker import EACH_MS, IDLE_MS, execute, receive, send, try_loading
 
 HASH_SEEDS: Final = {"first": "101", "repeat": "20202"}
+START_MS: Final = 60_000  # imports on a busy machine; that is no agent's time
 _RECYCLE_AFTER: Final = 250
 _TAIL_MAX: Final = 64_000
 _END_S: Final = 1
+_SLICE_MS: Final = 1_000
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
@@ -48,32 +52,39 @@ class Worker:
     """One interpreter."""
 
     def __init__(self, group: str, watchdog_ms: int = 20_000) -> None:
-        read_end, write_end = os.pipe()
         env = {**os.environ, "PYTHONHASHSEED": HASH_SEEDS[group], "PYTHONUNBUFFERED": "1"}
         package_parent = str(Path(__file__).resolve().parents[2])
         path = env.get("PYTHONPATH", "")
         env["PYTHONPATH"] = package_parent + (os.pathsep + path if path else "")
-        self._process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "chaoslab.run.worker",
-                str(write_end),
-                str(watchdog_ms // 1000 + 10),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=(write_end,),
-            env=env,
-            start_new_session=True,
-        )
-        os.close(write_end)
+        read_end, write_end = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "chaoslab.run.worker",
+                    str(write_end),
+                    str(watchdog_ms // 1000 + 10),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=(write_end,),
+                env=env,
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(read_end)
+            raise
+        finally:
+            os.close(write_end)
         self._answers = os.fdopen(read_end, "rb")
         self._tail = bytearray()
         self._drain = threading.Thread(target=self._read_output, daemon=True)
         self._drain.start()
         self.served = 0
+        self._greeted = self._full = False
+        self._last_ms = monotonic_ms()
         self.live = False  # whether it may have started processes of its own
 
     def _read_output(self) -> None:
@@ -93,7 +104,13 @@ class Worker:
         """One request; a hang or a death is told in `broke`."""
         assert self._process.stdin is not None
         self.served += executions
+        if not self._greeted and not self._wait(START_MS):
+            self.kill()
+            return _broken(
+                f"an interpreter did not start within {START_MS} ms; is the machine busy?"
+            )
         try:
+            self._greeted = self._greeted or receive(self._answers) is not None
             send(self._process.stdin, frame)  # type: ignore[arg-type]
         except OSError:
             return self._died()
@@ -103,17 +120,20 @@ class Worker:
         if answer is None:
             return self._died()
         result: dict[str, Any] = json.loads(answer)
+        self._full = result.pop("full")
+        self._last_ms = monotonic_ms()
         return result
 
     def _wait(self, limit_ms: int) -> bool:
-        until = monotonic_ms() + limit_ms
-        while True:
-            left = until - monotonic_ms()
-            if left <= 0:
-                return False
-            ready, _, _ = select.select([self._answers], [], [], min(left, 1_000) / 1_000)
+        """Whether an answer came in time. It is counted in short waits and not by the clock, so
+        that a while in which the machine or this process stood still accuses no agent."""
+        left = limit_ms
+        while left > 0:
+            ready, _, _ = select.select([self._answers], [], [], min(left, _SLICE_MS) / 1_000)
             if ready:
                 return True
+            left -= _SLICE_MS
+        return False
 
     def _hung(self, limit_ms: int) -> dict[str, Any]:
         if hasattr(signal, "SIGUSR1"):
@@ -121,29 +141,28 @@ class Worker:
             select.select([self._answers], [], [], 0.3)
         where = _top_frame(self._tail.decode("utf-8", "replace"))
         self.kill()
-        return {
-            "broke": f"the execution did not end within {limit_ms} ms of wall time"
-            f"{where}; the agent blocks the interpreter (a busy loop or a blocking call)",
-            "printed": "",
-            "exit": 4,
-        }
+        return _broken(
+            f"the execution did not end within {limit_ms} ms of wall time"
+            f"{where}; the agent blocks the interpreter (a busy loop or a blocking call)"
+        )
 
     def _died(self) -> dict[str, Any]:
         code = self._process.wait()
         self._drain.join(1)
         text = self._tail.decode("utf-8", "replace").strip()[-2_000:]
         how = f"was killed by signal {-code}" if code < 0 else f"ended itself with code {code}"
-        return {
-            "broke": f"the execution's interpreter {how}; the agent called exit, "
-            "crashed the interpreter or ran out of memory",
-            "printed": text,
-            "exit": 4,
-        }
+        why = "the agent called exit, crashed the interpreter or ran out of memory"
+        if code == -signal.SIGKILL:
+            why += "; the system kills so where memory runs out, then take fewer --jobs"
+        return {**_broken(f"the execution's interpreter {how}; {why}", text), "died": True}
 
     @property
     def usable(self) -> bool:
-        """Whether it may serve again."""
-        return self._process.poll() is None and self.served < _RECYCLE_AFTER
+        """Whether it may serve again. One that will soon end by itself is not relied on, nor one
+        whose agent may have kept most of its memory."""
+        idle_ms = monotonic_ms() - self._last_ms
+        recent = self.served < _RECYCLE_AFTER and idle_ms < IDLE_MS // 2
+        return recent and not self._full and self._process.poll() is None
 
     def let_go(self) -> None:
         """Closes its standard input: it then ends by itself, and all that it has started before."""
@@ -167,6 +186,10 @@ class Worker:
                     stream.close()
         if self.live:
             sweep()  # where it could not do it any more
+
+
+def _broken(why: str, printed: str = "") -> dict[str, Any]:
+    return {"broke": why, "printed": printed, "exit": 4}
 
 
 def _top_frame(dump: str) -> str:
@@ -216,19 +239,42 @@ class Workers:
                 if result["broke"]:
                     raise AdapterError(result["broke"])
 
-    def trials(self, specs: Sequence[RunSpec]) -> list[Trial]:
+    def trials(self, specs: Sequence[RunSpec], *, whole: bool = False) -> list[Trial]:
         """Runs as trials, in order. Where one of them breaks the interpreter, each is tried by
         itself, so that it costs its own verdict only."""
         if self.in_process:
-            return [Trial.from_json(raw) for raw in try_all(specs)]
-        frame = pickle.dumps(Trials(specs=tuple(specs)))
-        result = self._ask(frame, "first", executions=2 * len(specs))
+            return [Trial.from_json(raw) for raw in try_all(specs, whole=whole)]
+        result = self._ask_many(Trials(specs=tuple(specs), whole=whole), 2 * len(specs))
         if not result["broke"]:
             return [Trial.from_json(raw) for raw in result["trials"]]
         if len(specs) == 1:
             [spec] = specs
             return [Trial(scenario=spec.scenario.id, seed=spec.seed, broke=result["broke"])]
-        return [found for spec in specs for found in self.trials([spec])]
+        return [found for spec in specs for found in self.trials([spec], whole=whole)]
+
+    def strikes(self, batch: StrikeBatch, group: str = "first") -> BatchEnd:
+        """The executions of a batch. One that breaks the interpreter costs itself, and the others
+        go on in another one."""
+        if self.in_process:
+            return strike_all(batch)
+
+        def ask(part: StrikeBatch, limit_ms: int) -> dict[str, Any]:
+            count = len(part.strikes) - len(part.done) + 1
+            return self._ask(pickle.dumps(part), group, executions=count, limit_ms=limit_ms)
+
+        return strike_through(batch, ask, self.watchdog_ms, EACH_MS)
+
+    def _ask_many(self, request: Trials, count: int) -> Any:
+        """A request of `count` executions, which get that much more time. An interpreter that died
+        may have been killed by somebody else, so the last word is that of a second one."""
+        frame = pickle.dumps(request)
+        limit_ms = self.watchdog_ms + EACH_MS * count
+        result = self._ask(frame, "first", executions=count, limit_ms=limit_ms)
+        if result.get("died") and count <= 2:
+            result = self._ask(frame, "first", executions=count, limit_ms=limit_ms)
+            if result.get("died"):
+                result["broke"] += " (twice in a row, the second time by itself)"
+        return result
 
     def judge_own(
         self, spec: RunSpec, history: Path, control: Path | None = None, repeat: Path | None = None
@@ -266,11 +312,13 @@ class Workers:
         limit_ms: int = 0,
         live: bool = False,
     ) -> dict[str, Any]:
-        if self._closed:
-            raise LabError("the workers are closed; nothing more is run")
         worker = self._borrow(group)
         worker.live = worker.live or live
-        result = worker.ask(frame, limit_ms or self.watchdog_ms, executions)
+        try:
+            result = worker.ask(frame, limit_ms or self.watchdog_ms, executions)
+        except ValueError:  # its pipes were closed under our hands
+            if not self._closed:
+                raise
         if self._closed:
             self._drop(worker)
             raise LabError("the execution was interrupted")
@@ -281,20 +329,31 @@ class Workers:
         return result
 
     def _borrow(self, group: str) -> Worker:
+        """An idle worker, or a new one. After `close` has begun none is started any more; one that
+        somebody killed while it was idle has cost nothing."""
+        with self._lock:
+            while not self._closed:
+                try:
+                    worker = self._idle[group].get_nowait()
+                except queue.Empty:
+                    return self._started(group)
+                if worker.usable:
+                    return worker
+                self._all.discard(worker)
+                worker.kill()
+        raise LabError("the workers are closed; nothing more is run")
+
+    def _started(self, group: str) -> Worker:
         try:
-            return self._idle[group].get_nowait()
-        except queue.Empty:
-            try:
-                worker = Worker(group, self.watchdog_ms)
-            except OSError as error:
-                raise LabError(
-                    f"a worker interpreter cannot be started: {error.strerror}",
-                    value=sys.executable,
-                    hint="chaoslab doctor",
-                ) from None
-            with self._lock:
-                self._all.add(worker)
-            return worker
+            worker = Worker(group, self.watchdog_ms)
+        except OSError as error:
+            raise LabError(
+                f"a worker interpreter cannot be started: {error.strerror}",
+                value=sys.executable,
+                hint="chaoslab doctor",
+            ) from None
+        self._all.add(worker)
+        return worker
 
     def _drop(self, worker: Worker) -> None:
         worker.kill()
@@ -328,7 +387,7 @@ class Workers:
     def close(self) -> None:
         """Kills all workers; may be called from another thread while some still work."""
         self._closed = True
-        with self._lock:
+        with self._lock:  # one that is being started is there afterwards
             workers = list(self._all)
         for worker in workers:
             if worker.live:

@@ -32,6 +32,7 @@ from chaoslab.scenario.workloads import find_workload
 FORMAT = 1
 NEEDS = ("wasm", "regions", "memory", "leases")
 BUILDS = ("abort", "unwind")
+TIMES_MAX = 100
 GAP_MS_MAX = 366 * 86_400_000  # a year: longer than anything is kept
 
 
@@ -97,8 +98,9 @@ def _cross_check(top: Table, scenario: Scenario, workload: Workload | None) -> N
         if name not in modules:
             top.complain("workload.wasm", f"got {name!r}; allowed: {', '.join(sorted(modules))}")
     places = {f"tools.{n}" for n in workload.services} | {f"wasm.{n}" for n in modules}
+    lookups = {f"tools.{n}.lookup" for n in workload.services}
     for number, fault in enumerate(scenario.faults):
-        if "." in fault.at and fault.at not in PORTS and fault.at not in places:
+        if "." in fault.at and fault.at not in PORTS and fault.at not in places | lookups:
             allowed = ", ".join((*ROLES, *sorted(places), *PORTS))
             top.complain(f"faults[{number}].at", f"got {fault.at!r} (str); allowed: {allowed}")
 
@@ -136,11 +138,13 @@ def _schedule(table: Table) -> Schedule:
     ):
         table.complain("seeds", f"got {shown(seeds)}; allowed: a list of integers of 0 or more")
         seeds = None
+    recorded = "choices" in table.raw
     choices = table.table("choices")
+    named = {key: choices.integer(key, 0, most=255) for key in choices.raw}
     schedule = Schedule(
         seeds=tuple(seeds or (0,)),
         jitter_ms=table.integer("jitter_ms", 1, most=60_000),
-        choices={key: choices.integer(key, 0, most=255) for key in choices.raw},
+        choices=named if recorded else None,
     )
     table.close()
     return schedule
@@ -163,6 +167,7 @@ def _fault(table: Table) -> Fault:
         scope=table.text("scope", "process", among=SCOPES),
         mode=table.text("mode", "panic", among=TRAP_MODES),
         every=table.boolean("every"),
+        times=table.integer("times", 1, least=1, most=TIMES_MAX),
     )
     table.close()
     for key, kinds in _ONLY_WITH.items():

@@ -122,11 +122,12 @@ class Use:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """Seeds that are run where the user names none; jitter of the simulated network; and
-    recorded choices, by which a shrunk schedule is said."""
+    recorded choices, by which a shrunk schedule is said: None where decisions follow the seed,
+    else 0, the plainest, for each that is not named."""
 
     seeds: tuple[int, ...] = (0,)
     jitter_ms: int = 1
-    choices: Mapping[str, int] = field(default_factory=dict)
+    choices: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -281,6 +281,20 @@ def test_deferrals_are_told_by_their_ends() -> None:
     assert sum("is handed to" in line for line in story) == 2
 
 
+def test_a_strike_at_another_call_of_the_task_is_told() -> None:
+    h = History().submit("s1-t1").submit("s1-t2")
+    other = h.invoke("memory.write", {"id": "pay"}, "s1-t2", marker="pay")
+    h.strike(other, "delay", "before-send")
+    noted = h.invoke("memory.write", {"id": "sent"}, "s1-t1", marker="sent")
+    h.strike(noted, "silence", "before-commit")
+    h.info(noted)
+    h.commit(h.ask("notify", "o-1"))
+    h.commit(h.ask("notify", "o-1"))
+    story = _story("effects.delivery", h)
+    assert "silence, before the commit" in story and "sent" in story
+    assert "delay" not in story
+
+
 def test_a_failed_task_shows_what_refused_it() -> None:
     h = History().submit("s1-t1")
     h.fail(h.ask("refund", "o-1", key="k"), "conflict")

@@ -123,3 +123,9 @@ def test_amplification() -> None:
     limit = Limits(amplification_percent_max=250)
     assert codes(name, fault, limits=limit, control=control) == []
     assert check(name, fault, limits=limit, control=History()).verdict == "not-applicable"
+    # One action may be tried as often as was promised of it; no more than that.
+    limit = Limits(amplification_percent_max=200, attempts_per_operation_max=4)
+    assert codes(name, fault, limits=limit, control=control) == []
+    fault.ask("refund", "o-9", key="k")
+    found = check(name, fault, limits=limit, control=control)
+    assert [v.witness for v in found.violations] == [(5,)]

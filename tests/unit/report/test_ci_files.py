@@ -63,7 +63,7 @@ def test_actionlint_has_nothing_to_say(tmp_path: Path) -> None:
 
 @BOTH
 def test_every_command_in_it_is_one(path: Path) -> None:
-    parser = importlib.import_module("chaoslab.cli.main")._parser()
+    parser = importlib.import_module("chaoslab.cli.entry")._parser()
     found = re.findall(r"^\s*(?:- )?chaoslab (.+)$", path.read_text(encoding="utf-8"), re.M)
     verbs = []
     for line in found:

@@ -149,6 +149,35 @@ def test_a_module_imported_only_while_working_dies_with_the_process_too(tmp_path
     assert found.logs() == ["[1]", "[2]"]
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_what_an_agent_imports_from_elsewhere_dies_with_the_process_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    """A project keeps its code below src, and its adapter beside it."""
+    package = tmp_path / "src" / "bench_elsewhere"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "book.py").write_text("seen = []\n")
+    monkeypatch.syspath_prepend(str(package.parent))
+    monkeypatch.setattr("chaoslab.adapters.loading._ALONE", [True] if late else [])
+    (tmp_path / "adapters").mkdir()
+    early, inside = ("pass", "import") if late else ("import", "pass")
+    work = {"import": "from bench_elsewhere import book", "pass": "pass"}
+    body = f"""
+    {work[early]}
+
+    class Agent(Base):
+        async def handle(self, task):
+            {work[inside]}
+            book.seen.append(task.delivery)
+            self.say(str(book.seen))
+            await self.patient(task)
+            return self.done(task)
+    """
+    found = run(tmp_path / "adapters", body, faults=[strike("tools.pay", "after-commit", "crash")])
+    assert found.logs() == ["[1]", "[2]"]
+
+
 def test_each_execution_starts_from_nothing(tmp_path: Path) -> None:
     (tmp_path / "bench_again.py").write_text("count = [0]\n")
     body = """

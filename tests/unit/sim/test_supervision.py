@@ -98,6 +98,31 @@ def test_every_delivery_of_a_task_dies_with_its_process_and_it_comes_back(tmp_pa
     assert found.outcomes() == {"s1-t1": "completed", "s1-t2": "completed"}
 
 
+def test_a_task_that_came_due_while_its_process_stood_still_is_handed_out_when_it_goes_on(
+    tmp_path: Path,
+) -> None:
+    body = """
+    class Agent(Base):
+        async def handle(self, task):
+            if task.delivery == 1 and task.id == "s1-t2":
+                return Outcome(task=task.id, status="deferred")
+            await self.world.clock.sleep(2)
+            await self.patient(task)
+            return self.done(task)
+    """
+    found = run(
+        tmp_path,
+        body,
+        tasks=2,
+        use={"concurrent": True},
+        faults=[strike("tools.pay", "before-send", "pause", for_ms=3_000)],
+        regions=Regions(failover_after_ms=60_000),
+    )
+    again = [op for op in found.named("task.submit") if op.task == "s1-t2"][1]
+    assert again.time_ns == found.named("process.resume")[0].time_ns
+    assert [op.get("status") for op in found.named("task.outcome")][-1] == "completed"
+
+
 def test_a_handler_that_raises_gets_its_task_again(tmp_path: Path) -> None:
     body = """
     class Agent(Base):

@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from contextvars import Context
+from functools import partial
 from typing import Any
 
 from chaoslab.backends.common.call import Call
@@ -50,6 +51,7 @@ class Flight:
         "index",
         "name",
         "process",
+        "refused",
         "site",
         "waiting",
     )
@@ -66,6 +68,7 @@ class Flight:
         self.future: asyncio.Future[Any] = hub.loop.create_future()
         self.done = False
         self.arrived = False
+        self.refused = False  # whether the caller was told that nothing was done
         self._timer: Event | None = None
         self.index = self._record("invoke", call.value)
         process.flights[self.index] = self
@@ -209,6 +212,7 @@ class Flight:
             kind, name = one.fault.kind, f"{self.name}/again{one.number}"
             if kind in ("silence", "reset", "error-reply", "rate-limit"):
                 self.call.abandon()
+                self.refused = kind == "rate-limit"
                 self._refuse(kind)
                 return
             if kind == "hold":
@@ -244,7 +248,10 @@ class Flight:
 
     def _copy_arrives(self) -> None:
         """A second copy of the request arrives. Its answer goes nowhere: the caller waits for
-        that of the first, and a refusal of the copy must not pass for one of the request."""
+        that of the first, and a refusal of the copy must not pass for one of the request. Where the
+        first was refused for certain, the limit refuses the copy as well."""
+        if self.refused:
+            return
         with suppress(WorldError):
             if self.call.begin(self._caller()) is not None:
                 return
@@ -391,7 +398,7 @@ class Flight:
                 self._refuse(kind)
                 return
             if kind == "hold":
-                hub.hold(one.number, lambda: self._reply(reply, error), one.fault.for_ms)
+                hub.hold(one.number, partial(self._reply, reply, error), one.fault.for_ms)
                 return
             if kind == "delay":
                 extra_ns += _for(one) * MS
@@ -414,7 +421,7 @@ class Flight:
         hub = self._hub
         travel, tie = hub.travel_ns(self.call.base_ms * MS, self.name + "/back")
         when = hub.loop.now_ns + travel + extra_ns
-        action = lambda: self._deliver(reply, error)  # noqa: E731
+        action = partial(self._deliver, reply, error)
         hub.loop.schedule(when, tie, self.name + "/back", action, self.process)
 
     def _hung_up(self) -> None:
@@ -446,7 +453,8 @@ class Flight:
         if error is None:
             self.future.set_result(reply)
         else:
-            self.future.set_exception(error)
+            # Without the frames of the lab: they are not the agent's, and they hold on to this.
+            self.future.set_exception(error.with_traceback(None))
 
     def killed(self) -> None:
         """The process died while it waited."""

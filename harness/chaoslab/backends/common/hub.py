@@ -65,6 +65,10 @@ class Keeper(Protocol):
         """A process stands still."""
         ...
 
+    def goes_on(self) -> None:
+        """A process that stood still does so no more."""
+        ...
+
     def region_down(self, region: str, for_ms: int | None) -> None:
         """Everything in a region dies."""
         ...
@@ -125,7 +129,7 @@ class Hub:
         self.held: list[tuple[int, Callable[[], None]]] = []
         self.overtaken: dict[str, list[Callable[[], None]]] = {}
         self.sites: dict[Site, None] = {}
-        self._attempts: dict[tuple[str, str, str, str], int] = {}
+        self.attempts: dict[tuple[str, str, str, str], int] = {}
         self.broke: list[str] = []
         self.inputs = Inputs(self.broke)
         self.notes: list[str] = []
@@ -139,7 +143,7 @@ class Hub:
     def site(self, port: str, marker: str, doing: Doing) -> Site:
         """The exact place of a call that begins now."""
         name = (doing.session, doing.task, port, marker)
-        nth = self._attempts[name] = self._attempts.get(name, 0) + 1
+        nth = self.attempts[name] = self.attempts.get(name, 0) + 1
         site = Site(session=doing.session, task=doing.task, port=port, marker=marker, attempt=nth)
         self.sites[site] = None
         return site
@@ -258,6 +262,7 @@ class Hub:
                 "event", "process.resume", {"region": process.region}, process=process.id
             )
             self.loop.unpark(process)
+            self.supervisor.goes_on()
 
     def close(self) -> None:
         """Ends the execution: nothing of the agent may ever run again, not even at collection."""

@@ -182,6 +182,10 @@ class Supervisor:
 
         self.hub.after(self._regions.failover_after_ms, f"~suspect/{process.id}", check)
 
+    def goes_on(self) -> None:
+        """What was to be handed out while nobody could take it is handed out now."""
+        self._assign_waiting()
+
     def region_down(self, region: str, for_ms: int | None) -> None:
         """Everything in a region dies."""
         copy = self.hub.memory.copies[region]

@@ -32,7 +32,7 @@ from chaoslab.wasm import (
 from chaoslab.world.errors import BadRequest, NotFound, Refused, Retired, Trapped
 from chaoslab.world.request import Caller
 
-_DEADLINE_MS = 60_000
+_DEADLINE_MS = 10_000
 _INSTANTIATE_MS = 1
 
 

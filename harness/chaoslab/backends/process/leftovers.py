@@ -27,7 +27,8 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -138,6 +139,38 @@ def end_with_parent(pipe: int, /) -> None:
         ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
     _orphans_are_ours.set()
     threading.Thread(target=_watch, args=(pipe,), daemon=True).start()
+
+
+@contextmanager
+def tied_to(pipe: int, /) -> Iterator[None]:
+    """While this lasts, the interpreter ends at once when nobody has the other end of the pipe any
+    more: nothing else can happen to a pipe on which nothing is sent before there is an answer.
+
+    The kernel itself kills, so neither a busy loop nor a call that holds the interpreter's lock can
+    put it off. It is not asked to kill at the death of the parent, since what it takes for that is
+    the thread that has started us, and a pool's threads end before its interpreters.
+    """
+    if sys.platform != "linux":  # a thread looks, as soon as the agent lets any other run
+        end_with_parent(pipe)
+        yield
+        return
+    flags = fcntl.fcntl(pipe, fcntl.F_GETFL)
+    fcntl.fcntl(pipe, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(pipe, fcntl.F_SETFL, flags | os.O_ASYNC)
+    try:
+        if heard(pipe, 0):  # it was let go before the kernel knew what to do then
+            os._exit(4)
+        yield
+    finally:
+        fcntl.fcntl(pipe, fcntl.F_SETFL, flags)
+
+
+def heard(pipe: int, limit_ms: int, /) -> bool:
+    """Waits until something comes through a pipe, or it is closed; whether that was in time."""
+    poller = select.poll()
+    poller.register(pipe, select.POLLIN)
+    return bool(poller.poll(limit_ms))
 
 
 def _watch(pipe: int) -> None:

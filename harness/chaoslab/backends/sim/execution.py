@@ -5,6 +5,7 @@ tasks ▸ faults strike ▸ settled or out of time ▸ heal ▸ settled ▸ ling
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from chaoslab.adapters import AgentSource
@@ -29,11 +30,42 @@ _SPINS = (
 _STOP_MS = 10_000
 
 
-def simulate(spec: ExecutionSpec, writer: Writer, /) -> ExecutionEnd:
+Watch = Callable[[Hub, Supervisor, SimLoop], bool]
+
+
+class _Seen(Exception):
+    """Whoever watched has seen enough."""
+
+
+class _Stepping:
+    """Steps of the loop; right after the one in which the last planned fault strikes, `watch` is
+    asked, once, whether the rest is of no interest."""
+
+    def __init__(self, hub: Hub, supervisor: Supervisor, loop: SimLoop, watch: Watch | None):
+        self._hub, self._supervisor, self.loop = hub, supervisor, loop
+        self._watch = watch
+        self._wanted = sum(len(one.sites) for one in hub.spec.placed)
+
+    def step(self) -> None:
+        """One event, and all that it makes ready."""
+        self.loop.step()
+        self.look()
+
+    def look(self) -> None:
+        """Asks, where all has struck."""
+        if self._watch is None or sum(self._hub.nemesis.fired.values()) < self._wanted:
+            return
+        watch, self._watch = self._watch, None
+        if not self._hub.broke and watch(self._hub, self._supervisor, self.loop):
+            raise _Seen
+
+
+def simulate(spec: ExecutionSpec, writer: Writer, /, *, watch: Watch | None = None) -> ExecutionEnd:
     """Runs one execution to its end and leaves its history in `writer`.
 
-    AdapterError where the agent cannot even be loaded; everything that happens later is in the
-    result (`broke`).
+    `watch` is asked once, right after the step in which the last of the faults struck, each of
+    which is bound to one site then; where it says True the execution stops there. AdapterError
+    where the agent cannot even be loaded; everything that happens later is in the result (`broke`).
     """
     spec = replace(spec, contract=merged_contract(spec.contract, spec.workload))
     cast = cast_of(spec.scenario, spec.workload, spec.seed)
@@ -48,22 +80,26 @@ def simulate(spec: ExecutionSpec, writer: Writer, /) -> ExecutionEnd:
         f"the lab itself failed: {type(error).__name__}: {error} ({place(error)})"
     )
     loop.on_spin = lambda: hub.broke.append(_SPINS)
+    stopped = False
     with guarded() as leaks, loop.entered(), collector.paused():
         try:
             source.create()  # a first look, so that a bad adapter is an error and not a history
             supervisor.boot()
-            _drive(hub, supervisor, loop)
+            _drive(hub, supervisor, loop, _Stepping(hub, supervisor, loop, watch))
             final_reads(hub, supervisor)
+        except _Seen:
+            stopped = True
         finally:
             hub.close()
-    end = _end(hub, supervisor, writer, leaks)
+    end = replace(_end(hub, supervisor, loop, writer, leaks), stopped=stopped)
     hub.sever()
     return end
 
 
-def _drive(hub: Hub, supervisor: Supervisor, loop: SimLoop) -> None:
+def _drive(hub: Hub, supervisor: Supervisor, loop: SimLoop, stepping: _Stepping) -> None:
     scenario = hub.spec.scenario
     loop.drain()
+    stepping.look()
     heal_at = scenario.heal_after_ms * MS
     while not supervisor.settled and not hub.broke:
         due = loop.next_time()
@@ -71,7 +107,7 @@ def _drive(hub: Hub, supervisor: Supervisor, loop: SimLoop) -> None:
             break
         if _over_budget(hub, loop):
             return
-        loop.step()
+        stepping.step()
     if hub.broke:
         return
     if not supervisor.settled and loop.next_time() is not None:
@@ -79,20 +115,21 @@ def _drive(hub: Hub, supervisor: Supervisor, loop: SimLoop) -> None:
     supervisor.heal()
     loop.drain()
     converge_ms = _CONVERGE_MS + scenario.workload.idle_ms
-    _until(hub, supervisor, loop, loop.now_ns + converge_ms * MS, settled=True)
+    _until(hub, supervisor, stepping, loop.now_ns + converge_ms * MS, settled=True)
     waiting: list[Json] = [w.task.id for w in supervisor.work.values() if w.outcome is None]
     if waiting and loop.next_time() is None:
         hub.recorder.add("event", "lab.deadlock", {"waiting": waiting})
-    _until(hub, supervisor, loop, loop.now_ns + scenario.linger_ms * MS, settled=False)
+    _until(hub, supervisor, stepping, loop.now_ns + scenario.linger_ms * MS, settled=False)
     supervisor.stop()
     loop.drain()
-    _until(hub, supervisor, loop, loop.now_ns + _STOP_MS * MS, settled=False)
+    _until(hub, supervisor, stepping, loop.now_ns + _STOP_MS * MS, settled=False)
 
 
 def _until(
-    hub: Hub, supervisor: Supervisor, loop: SimLoop, limit_ns: int, *, settled: bool
+    hub: Hub, supervisor: Supervisor, stepping: _Stepping, limit_ns: int, *, settled: bool
 ) -> None:
     """Steps until a time, or until settled where that is asked for."""
+    loop = stepping.loop
     while not hub.broke and not (settled and supervisor.settled):
         due = loop.next_time()
         if due is None:
@@ -102,7 +139,7 @@ def _until(
             return
         if _over_budget(hub, loop):
             return
-        loop.step()
+        stepping.step()
 
 
 def _over_budget(hub: Hub, loop: SimLoop) -> bool:
@@ -125,7 +162,9 @@ def _over_budget(hub: Hub, loop: SimLoop) -> bool:
     return False
 
 
-def _end(hub: Hub, supervisor: Supervisor, writer: Writer, leaks: Leaks) -> ExecutionEnd:
+def _end(
+    hub: Hub, supervisor: Supervisor, loop: SimLoop, writer: Writer, leaks: Leaks
+) -> ExecutionEnd:
     broke = leaks.found + hub.broke
     silent = not hub.spec.placed and not broke
     for work in supervisor.work.values():
@@ -142,5 +181,6 @@ def _end(hub: Hub, supervisor: Supervisor, writer: Writer, leaks: Leaks) -> Exec
         fired=hub.nemesis.fired,
         broke=broke[0] if broke else "",
         notes=tuple(hub.notes),
-        virtual_ms=hub.loop.now_ns // MS,
+        virtual_ms=loop.now_ns // MS,
+        agent_us=loop.agent_ns // 1_000,
     )

@@ -24,6 +24,7 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 from chaoslab.backends.common.loop import CURRENT, Event, Incarnation
+from chaoslab.core.clock import monotonic_ns
 
 
 class SimTask(asyncio.Task[Any]):
@@ -47,6 +48,10 @@ _FOREVER_S = 1e9
 _HANDLES_MAX = 300_000
 
 
+def _nobody(*_: object) -> None:
+    """Who listens to a loop that has ended."""
+
+
 def _ns(seconds: float) -> int:
     """Nanoseconds; more than thirty years are for ever."""
     return round(max(-_FOREVER_S, min(seconds, _FOREVER_S)) * 1e9)
@@ -61,6 +66,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self._events: list[tuple[int, int, str, int, Event | asyncio.TimerHandle]] = []
         self._sequence = 0  # of events
         self._made = 0  # tasks
+        self.agent_ns = 0  # wall time in handles of agents, for statistics alone
         self.on_exit: Callable[[SystemExit], None] = lambda leaving: None
         self.on_error: Callable[[BaseException], None] = lambda error: None
         self.on_spin: Callable[[], None] = lambda: None
@@ -110,8 +116,9 @@ class SimLoop(asyncio.BaseEventLoop):
         """An agent cannot end the loop that it runs on; see `shut`."""
 
     def shut(self) -> None:
-        """Ends the loop for good."""
+        """Ends the loop for good, and forgets who listened: they know the loop as well."""
         super().close()
+        self.on_exit = self.on_error = self.on_spin = _nobody
 
     def set_task_factory(self, factory: Any) -> None:
         """The loop keeps its own factory: without it the order of tasks is lost."""
@@ -185,10 +192,13 @@ class SimLoop(asyncio.BaseEventLoop):
                 if owner.parked is not None:
                     owner.parked.append(handle)
                     continue
+            began = monotonic_ns() if owner is not None else 0
             try:
                 handle._run()
             except SystemExit as leaving:
                 self.on_exit(leaving)
+            if began:
+                self.agent_ns += monotonic_ns() - began
 
     def next_time(self) -> int | None:
         """When the next event is due; None where nothing is planned."""
@@ -200,6 +210,14 @@ class SimLoop(asyncio.BaseEventLoop):
                 return events[0][0]
             heapq.heappop(events)
         return None
+
+    def pending(self) -> list[tuple[int, int, str, Event | asyncio.TimerHandle]]:
+        """What is still to happen: (time, tie, name, what), in no order."""
+        return [
+            (when, tie, name, item)
+            for when, tie, name, _, item in self._events
+            if not (item.cancelled if isinstance(item, Event) else item.cancelled())
+        ]
 
     def step(self) -> bool:
         """Jumps to the next event, fires it, and runs what it made ready. False: nothing left."""

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from chaoslab.core.visible import visible
+from chaoslab.report.exploring import counts_of, exploration_in, headline_of, unfinished
 from chaoslab.report.words import headline, short_agent
 
 _WHY_MAX: Final = 320  # one reason in the answer; the whole of it stands below
@@ -35,7 +36,9 @@ def answer_of(results: Results, counts: Mapping[str, int], /) -> dict[str, Any]:
     their state."""
     code = results["exit_code"]
     word, look = _word(results, counts)
-    said = [line for line in headline(results["runs"]).split("\n") if line]
+    explored = exploration_in(results) is not None
+    said = [headline_of(results)] if explored else headline(results["runs"]).split("\n")
+    said = [line for line in said if line]
     return {
         "word": word,
         "look": look,
@@ -57,9 +60,9 @@ def _word(results: Results, counts: Mapping[str, int]) -> tuple[str, str]:
         return "Nothing proven", "warn"
     if _known(results):
         return "Known bugs only", "warn"
-    if results.get("cut") or _part(results):
+    if results.get("cut") or _part(results) or unfinished(results):
         return "Held so far", "warn"
-    if not _subjects(results):
+    if not _subjects(results) and exploration_in(results) is None:
         return "Planted bugs found", "ok"
     return "Held", "ok"
 
@@ -75,7 +78,9 @@ def _means(results: Results, counts: Mapping[str, int]) -> str:
     if code == 3:
         if not results["complete"]:
             return "not everything that was asked for was run"
-        if not results["runs"]:
+        if exploration_in(results) is not None and not _observed(results, counts):
+            return "nothing was proven by any execution"
+        if not results["runs"] and exploration_in(results) is None:
             return "nothing was run"
         return "a check that the contract requires is unproven"
     if code == 4:
@@ -97,7 +102,7 @@ def _more(results: Results, counts: Mapping[str, int]) -> list[str]:
     first = _first_bug(results)
     if code == 1 and first:
         out.append(first)
-    out += _accepted(results)
+    out += _accepted(results) + _explored(results)
     # A planted bug may well be one that does not repeat; that it was found is what counts.
     for verb, key, runs in (
         ("could not run", "broke", results["runs"]),
@@ -111,6 +116,22 @@ def _more(results: Results, counts: Mapping[str, int]) -> list[str]:
     elif code == 0 and counts.get("unproven"):
         out.append(f"{_many(counts['unproven'], 'promise')} unproven.")
     return out + _left_out(results)
+
+
+def _explored(results: Results) -> list[str]:
+    """What of a sweep or stress a reader would otherwise take for more than it is."""
+    exploration = exploration_in(results)
+    if exploration is None:
+        return []
+    counts = counts_of(exploration)
+    out = []
+    if counts.get("could not run"):
+        out.append(f"{_many(counts['could not run'], 'execution')} could not be carried out.")
+    if unfinished(results):
+        out.append("Not everything that was planned was executed; the table below says what was.")
+    if results["runs"]:
+        out.append("What follows about promises and single runs is of the full runs alone.")
+    return out
 
 
 def _left_out(results: Results) -> list[str]:
@@ -173,6 +194,10 @@ def _required(results: Results) -> list[str]:
 def _observed(results: Results, counts: Mapping[str, int]) -> bool:
     """Whether anything was shown at all. Where contracts are told line by line, lines count: a run
     that held in a scenario without anything to break shows no promise."""
+    exploration = exploration_in(results)
+    if exploration is not None:
+        ended = counts_of(exploration)
+        return bool(ended["held"] or ended["broken"])
     if _subjects(results) and sum(counts.values()):
         return bool(counts.get("proven") or counts.get("broken"))
     return any(run["verdict"] in ("valid", "invalid") for run in results["runs"])

@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from chaoslab.report.exploring import open_ends
+
 _NAMES_MAX: Final = 5
 _UNSAID: Final = "the contract does not promise it; the table of promises says what would"
 _SAME_KIND_MAX: Final = 40  # reasons may hold numbers; the run list has every one of them
@@ -30,6 +32,8 @@ _KINDS: Final = {
     "could not run": "broken",
     "planted bug missed": "broken",
     "not repeatable": "broken",
+    "not executed": "unproven",
+    "never struck": "unproven",
     "proves nothing": "unproven",
     "unproven": "unproven",
     "promise unproven": "unproven",
@@ -43,10 +47,12 @@ class _Gaps:
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str, str], dict[str, None]] = {}
+        self._times: dict[tuple[str, str, str], int] = {}
 
-    def add(self, kind: str, what: str, why: str, name: str = "") -> None:
-        """One more run, or none, for which this holds."""
+    def add(self, kind: str, what: str, why: str, name: str = "", *, times: int = 0) -> None:
+        """One more run, or none, for which this holds; `times`: so many that have no names."""
         names = self._found.setdefault((kind, what, why), {})
+        self._times[kind, what, why] = times
         if name:
             names[name] = None
 
@@ -71,7 +77,7 @@ class _Gaps:
                     "why": why,
                     "names": told,
                     "more": len(names) - len(told),
-                    "count": len(names),
+                    "count": len(names) or self._times[kind, what, why],
                 }
             )
         for kind, number in kept.items():
@@ -130,6 +136,8 @@ def _of_the_campaign(results: Mapping[str, Any], gaps: _Gaps) -> None:
         gaps.add("not finished", "", "not all runs that were asked for have ended; use --resume")
     for run in results.get("cut") or ():
         gaps.add("cut", "", run["why"], f"{run['scenario']}, seed {run['seed']}")
+    for kind, why, count in open_ends(results):
+        gaps.add(kind, "", why, times=count)
     shard = results.get("shard")
     if shard and not results.get("merged"):
         here, whole = len(results["runs"]), len(shard["runs"])

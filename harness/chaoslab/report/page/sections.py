@@ -20,6 +20,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from chaoslab import __version__
+from chaoslab.report.exploring import (
+    change_lines,
+    claim_in,
+    columns_of,
+    executions_words,
+    exploration_in,
+    finding_lines,
+    finding_state,
+    findings_in,
+    statistics_in,
+)
 from chaoslab.report.page.answer import answer_of
 from chaoslab.report.page.gaps import gaps_of
 from chaoslab.report.page.matrix import words_of
@@ -90,6 +101,7 @@ def context_of(
         "known": results.get("known") or [],
         "matrix": table,
         "coverage": _coverage(results.get("coverage")),
+        "exploration": exploration_section(results, numbers),
         "against": against,
         "planted": planted(results),
         "version": results.get("chaoslab") or __version__,
@@ -133,7 +145,8 @@ def what_was_tested(
         ("Agent", _distinct(r["agent"] for r in subjects)),
         ("Contract", contracts),
         ("Backend", _distinct(backends.get(r["backend"], r["backend"]) for r in subjects)),
-        ("Runs", [_runs_words(runs), seeds_words(r["seed"] for r in runs)]),
+        ("Explored", _explored(results)),
+        ("Runs", [_runs_words(runs), seeds_words(r["seed"] for r in runs)] if runs else []),
         ("Profile", [results["profile"]] if results.get("profile") else []),
         ("Part", _part(results)),
         ("Started", [_stamp(results.get("started"))] if results.get("started") else []),
@@ -145,6 +158,40 @@ def what_was_tested(
         ("Masking", ["OFF: sensitive values are shown as they are"] if unmasked else []),
     ]
     return [(name, values) for name, values in rows if values]
+
+
+def _explored(results: Mapping[str, Any]) -> list[str]:
+    exploration = exploration_in(results)
+    return [] if exploration is None else [executions_words(exploration)]
+
+
+def exploration_section(
+    results: Mapping[str, Any], numbers: Mapping[str, int], /
+) -> dict[str, Any] | None:
+    """A sweep or a stress campaign: its claim, its statistics, and what failed, each with the
+    numbers of its story and of the full run that shows it."""
+    exploration = exploration_in(results)
+    if exploration is None:
+        return None
+    bugs = {bug["fingerprint"]: n for n, bug in enumerate(results.get("bugs") or ())}
+    found = [
+        {
+            "what": str(one.get("title") or f"{one['check']} ({one['code']})"),
+            "check": f"{one['check']} ({one['code']})",
+            "state": finding_state(one),
+            "bug": bugs.get(one["fingerprint"]),
+            "run": numbers.get(one.get("run") or ""),
+            "lines": finding_lines(one),
+        }
+        for one in findings_in(results)
+    ]
+    return {
+        "executions": exploration["executions"],
+        "claim": claim_in(results),
+        "statistics": statistics_in(results),
+        "findings": found,
+        "changes": change_lines(results),
+    }
 
 
 def _runs_words(runs: Sequence[Mapping[str, Any]]) -> str:
@@ -353,10 +400,11 @@ def _coverage(coverage: Any) -> dict[str, Any] | None:
     """What a sweep looked at; any mapping with rows will do, and anything else is left out."""
     if not isinstance(coverage, Mapping) or not isinstance(coverage.get("rows"), Sequence):
         return None
-    rows = [row for row in coverage["rows"] if isinstance(row, Mapping)]
-    columns = list(dict.fromkeys(str(key) for row in rows for key in row))
-    return {
-        "title": str(coverage.get("title", "Sweep")),
-        "columns": columns,
-        "rows": [[str(row.get(column, "")) for column in columns] for row in rows],
-    }
+    columns, rows = columns_of(coverage)
+    counted = [
+        number
+        for number, cells in enumerate(zip(*rows, strict=True), start=1)
+        if all(cell.replace(",", "").isdigit() for cell in cells if cell)
+    ]
+    title = str(coverage.get("title", "Sweep"))
+    return {"title": title, "columns": columns, "rows": rows, "numbers": counted}

@@ -18,12 +18,19 @@ from pathlib import Path
 from rich.console import Console
 
 from chaoslab import __version__
-from chaoslab.cli import accept, commands, merge, record, report
+from chaoslab.cli import accept, commands, explore, merge, record, report
 from chaoslab.cli.init import PIPELINES, init
+from chaoslab.cli.options import (
+    IN_PROCESS,
+    REPORTS,
+    campaign_options,
+    not_negative,
+    positive,
+    subject_options,
+)
 from chaoslab.cli.run import run
 from chaoslab.core.errors import ChaosError
 from chaoslab.core.visible import visible
-from chaoslab.run.known import KNOWN_FILE
 from chaoslab.run.profiles import PROFILES
 from chaoslab.run.shards import DURATIONS_FILE
 
@@ -40,11 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ChaosError as error:
         _complain(f"chaoslab: {error}")
         return error.exit_code
-    except KeyboardInterrupt:
-        _complain(
-            "chaoslab: interrupted; finished runs are kept, go on with --resume "
-            "(make chaos RESUME=1)"
-        )
+    except KeyboardInterrupt as stop:
+        kept = "finished runs are kept, go on with --resume (make chaos RESUME=1)"
+        _complain(f"chaoslab: interrupted; {str(stop) or kept}")
         return 130
     except OSError as error:
         _silence_stdout()
@@ -92,21 +97,27 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"chaoslab {__version__}")
     verbs = parser.add_subparsers(metavar="COMMAND", required=True)
     _run(verbs.add_parser("run", help="run scenarios against an agent"))
+    explore.sweep_options(
+        verbs.add_parser("sweep", help="strike every call by every fault that applies to it")
+    )
+    explore.stress_options(
+        verbs.add_parser("stress", help="draw scenarios at random, and shrink what fails")
+    )
     demo = verbs.add_parser("demo", help="watch an agent charge a card twice, and why")
-    demo.add_argument("--reports", type=Path, default=Path("reports"), help=_REPORTS)
+    demo.add_argument("--reports", type=Path, default=Path("reports"), help=REPORTS)
     demo.set_defaults(command=commands.demo)
     selftest = verbs.add_parser(
         "selftest", help="are all planted bugs found, and is no right agent accused?"
     )
     selftest.add_argument(
-        "--executions", type=_jobs, default=500, help="judged per right agent (default: 500)"
+        "--executions", type=positive, default=500, help="judged per right agent (default: 500)"
     )
-    selftest.add_argument("--jobs", type=_jobs, default=os.cpu_count() or 1, help="runs at once")
-    selftest.add_argument("--reports", type=Path, default=Path("reports"), help=_REPORTS)
+    selftest.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, help="runs at once")
+    selftest.add_argument("--reports", type=Path, default=Path("reports"), help=REPORTS)
     selftest.set_defaults(command=commands.selftest)
     replay = verbs.add_parser("replay", help="do a run again, bit for bit")
     replay.add_argument("run", type=Path, help="the folder of a run, such as reports/latest/<run>")
-    replay.add_argument("--in-process", action="store_true", help=_IN_PROCESS)
+    replay.add_argument("--in-process", action="store_true", help=IN_PROCESS)
     replay.set_defaults(command=commands.replay)
     listing = verbs.add_parser("list", help="scenarios, planted bugs and checks that ship with it")
     listing.set_defaults(command=commands.listing)
@@ -137,24 +148,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-_REPORTS = "where results go (default: reports)"
-_IN_PROCESS = "run here, without workers or watchdog, for a debugger"
 _DURATIONS = f"how long runs took, to divide them by (default: ./{DURATIONS_FILE} if it is there)"
-_KNOWN = f"breaches accepted for a time (default: ./{KNOWN_FILE} if it is there)"
 _WRITE_DURATIONS = f"bring a file such as {DURATIONS_FILE} up to date with these runs"
 
 
 def _run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "scenarios",
-        nargs="*",
-        help="a .toml file, a folder, a family or family/name; default: matrix",
-    )
-    parser.add_argument(
-        "--agent",
-        help="file.py:factory, module:factory, or a .toml with [agent]; default: "
-        "./chaoslab.toml if it has one, else the reference agent",
-    )
+    subject_options(parser)
     parser.add_argument(
         "--backend",
         choices=("sim", "process"),
@@ -163,13 +162,12 @@ def _run(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--repeats",
-        type=_jobs,
+        type=positive,
         default=3,
         help="on real processes: how often the faults are repeated (default: 3)",
     )
-    parser.add_argument("--contract", help="a contract; default: beside the agent, else here")
     parser.add_argument(
-        "--seed", type=_seed, action="append", default=[], help="may be given several times"
+        "--seed", type=not_negative, action="append", default=[], help="may be given several times"
     )
     parser.add_argument("--planted", action="store_true", help="also the planted bugs")
     parser.add_argument(
@@ -187,16 +185,9 @@ def _run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shard", default="", metavar="I/N", help="one of N parts of the runs, such as 2/4"
     )
-    parser.add_argument("--known", type=Path, metavar="FILE", help=_KNOWN)
     parser.add_argument("--durations", type=Path, metavar="FILE", help=_DURATIONS)
     parser.add_argument("--write-durations", type=Path, metavar="FILE", help=_WRITE_DURATIONS)
-    parser.add_argument("--jobs", type=_jobs, default=os.cpu_count() or 1, help="runs at once")
-    parser.add_argument("--reports", type=Path, default=Path("reports"), help=_REPORTS)
-    parser.add_argument("--resume", action="store_true", help="go on with the newest campaign")
-    parser.add_argument(
-        "--watchdog", type=_jobs, default=20, metavar="SECONDS", help="wall time per execution"
-    )
-    parser.add_argument("--in-process", action="store_true", help=_IN_PROCESS)
+    campaign_options(parser)
     parser.set_defaults(command=run)
 
 
@@ -221,21 +212,3 @@ def _init(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--force", action="store_true", help="write over what is there")
     parser.set_defaults(command=init)
-
-
-def _seed(text: str) -> int:
-    return _integer(text, 0)
-
-
-def _jobs(text: str) -> int:
-    return _integer(text, 1)
-
-
-def _integer(text: str, least: int) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = least - 1
-    if value < least or value >= 2**63:
-        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: an integer of {least} or more")
-    return value
