@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain(f"chaoslab: {error}")
         return error.exit_code
     except KeyboardInterrupt as stop:
-        kept = "finished runs are kept, go on with --resume (make chaos RESUME=1)"
+        kept = "what is finished is kept, go on with --resume"
         _complain(f"chaoslab: interrupted; {str(stop) or kept}")
         return 130
     except OSError as error:

@@ -20,6 +20,7 @@ from typing import Final
 from rich.console import Console
 
 from chaoslab.cli.options import campaign_options, not_negative, positive, subject_options
+from chaoslab.cli.stopping import not_lost
 
 RUNS_DEFAULT: Final = 2_000
 SHARDS_DEFAULT: Final = 8
@@ -147,5 +148,6 @@ def stress(arguments: argparse.Namespace, console: Console) -> int:
 def _begun(name: str, arguments: argparse.Namespace, console: Console) -> int:
     """Carries a command out. It is looked up late, since every other one would wait for it."""
     command: Callable[[argparse.Namespace, Console], int]
-    command = getattr(import_module(f"chaoslab.cli.{name}"), name)
+    with not_lost():
+        command = getattr(import_module(f"chaoslab.cli.{name}"), name)
     return command(arguments, console)
