@@ -1,14 +1,8 @@
-"""The system's browser, headless, for tests that use a page as a person does.
-
-What is missing is said in words; where `CHAOSLAB_REQUIRE` names `chromium`, that is a failure and
-not a skip.
-"""
+"""The system's browser, headless, for tests that use a page as a person does."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.require import need
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
+from chaoslab.cli.parts import CHROMIUM, part
 
 
 @dataclass(slots=True)
@@ -37,31 +31,17 @@ class Opened:
 
 def missing() -> str:
     """What is not there, in words; "" where everything is."""
-    for module in ("playwright", "axe_playwright_python"):
-        if importlib.util.find_spec(module) is None:
-            return f"{module} is not installed; next: pip install 'chaoslab[browser]'"
-    if not any(map(shutil.which, NAMES)):
-        return "there is no Chromium; next: apt-get install chromium"
-    return ""
-
-
-def need_browser() -> None:
-    """Skips, or fails where a browser is required."""
-    words = missing()
-    if not words:
-        return
-    if "chromium" in re.split(r"[\s,]+", os.environ.get("CHAOSLAB_REQUIRE", "")):
-        pytest.fail(words)
-    pytest.skip(words)
+    probe = part("chromium")
+    return "" if probe.works else probe.words
 
 
 @contextmanager
 def browser() -> Iterator[Any]:
     """A running browser."""
-    need_browser()
+    need("chromium")
     from playwright.sync_api import sync_playwright
 
-    path = next(filter(None, map(shutil.which, NAMES)))
+    path = next(filter(None, map(shutil.which, CHROMIUM)))
     # As root, as in most containers, Chromium does not start with its sandbox.
     options = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as play:

@@ -1,13 +1,8 @@
-"""A campaign in a command of its own that is interrupted, a cluster on loopback, and what is left.
-
-Where a cluster cannot be had, the lab's own probe says why; where `CHAOSLAB_REQUIRE` names
-`distributed`, that is a failure and not a skip.
-"""
+"""A campaign in a command of its own that is interrupted; a cluster on loopback; what is left."""
 
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -17,9 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.require import need
 
-from chaoslab.cli.probes import probes
 from chaoslab.explore.work import Setting, workers_here
 
 # What a person does: a campaign whose later items hang, in a `with`, ended by Ctrl-C.
@@ -104,21 +98,10 @@ def loads(agent: str) -> None:
     workers_here(Setting()).try_loading(agent)
 
 
-def need_distributed() -> None:
-    """Skips, or fails where a cluster is required."""
-    probe = next(one for one in probes() if one.name == "distributed")
-    if probe.works:
-        return
-    words = f"{probe.name}: {probe.words}"
-    if "distributed" in re.split(r"[\s,]+", os.environ.get("CHAOSLAB_REQUIRE", "")):
-        pytest.fail(words)
-    pytest.skip(words)
-
-
 @contextmanager
 def cluster(folder: Path, **options: Any) -> Iterator[Any]:
     """A Dask cluster on loopback, of processes that end with the block."""
-    need_distributed()
+    need("distributed")
     from distributed import LocalCluster
 
     made: Any = LocalCluster  # its constructor has no types

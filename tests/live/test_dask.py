@@ -20,9 +20,9 @@ from tests.live.spreading import (
     interrupted,
     loads,
     marked,
-    need_distributed,
     until,
 )
+from tests.require import need
 
 import chaoslab
 from chaoslab.core.errors import LabError, UsageError
@@ -67,7 +67,7 @@ def mark() -> str:
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory, mark: str) -> Iterator[Any]:
     """One cluster for all of these tests; what its workers start carries a mark."""
-    need_distributed()
+    need("distributed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CHAOSLAB_MARK", mark)
         # It gives up what a killed worker had at once, so that it is we who must do it again.

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.require import absent
 
 from chaoslab.contract.loader import load_contract
 from chaoslab.core.resources import resource_path
@@ -40,9 +41,7 @@ def environment(name: str) -> Path:
         return found.resolve()
     why = f"{found} has no bin/python" if folder else "CHAOSLAB_EXAMPLES_VENVS names no folder"
     words = f"the {NAMES[name]} environment is not there: {why}; next: .ci/examples FOLDER"
-    if name in re.split(r"[\s,]+", os.environ.get("CHAOSLAB_REQUIRE", "")):
-        pytest.fail(words)
-    pytest.skip(words)
+    absent(name, words)
 
 
 def pins(name: str) -> list[tuple[str, str]]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.live.browser import browser, need_browser, opened
+from tests.live.browser import browser, opened
+from tests.require import need
 
 from chaoslab.report.outputs import write_outputs
 from chaoslab.run.campaign import run_all
@@ -39,7 +40,7 @@ def report_of(folder: Path, agent: str, *scenarios: str) -> Path:
 @pytest.fixture(scope="module")
 def started() -> Iterator[Any]:
     """One browser for all of these tests."""
-    need_browser()
+    need("chromium")
     with browser() as found:
         yield found
 
@@ -47,7 +48,7 @@ def started() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of an agent that charges twice."""
-    need_browser()
+    need("chromium")
     return report_of(tmp_path_factory.mktemp("broken") / "c", AGENT, *SCENARIOS)
 
 
@@ -235,7 +236,7 @@ def test_without_script_all_but_the_drawings_is_there(started: Any, broken: Path
 
 
 def test_what_an_agent_says_does_nothing(started: Any, tmp_path: Path) -> None:
-    need_browser()
+    need("chromium")
     page_of = report_of(tmp_path / "c", f"{HOSTILE}:make_agent", *SCENARIOS[::2])
     with opened(started, page_of) as held:
         page = held.page

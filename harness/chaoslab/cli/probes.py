@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from chaoslab.cli.parts import Probe, parts
 from chaoslab.core.errors import ChaosError
 from chaoslab.run.select import known_scenarios
 from chaoslab.run.workers import Worker
 from chaoslab.wasm import load_module
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
-    """One part. `needed`: `make chaos` cannot do without it."""
-
-    name: str
-    works: bool
-    words: str
-    needed: bool = True
 
 
 def probes() -> Iterator[Probe]:
@@ -42,7 +30,7 @@ def probes() -> Iterator[Probe]:
     yield _tried("worker interpreter", _worker)
     yield _tried("reports", _reports)
     yield _package("distributed", "only --executor needs it: pip install 'chaoslab[cluster]'")
-    yield _rust()
+    yield from parts()
 
 
 def _package(name: str, only: str = "") -> Probe:
@@ -78,18 +66,3 @@ def _reports() -> str:
     folder = Path("reports")
     with tempfile.TemporaryFile(dir=folder if folder.is_dir() else Path()):
         return f"{folder.resolve()} can be written"
-
-
-def _rust() -> Probe:
-    cargo = shutil.which("cargo")
-    if cargo is None:
-        words = "cargo is not on PATH; only `make wasm`, which rebuilds the modules, needs it"
-        return Probe(name="rust", works=False, words=words, needed=False)
-    try:
-        done = subprocess.run(
-            [cargo, "--version"], capture_output=True, text=True, timeout=10, check=False
-        )
-        words = done.stdout.strip() or done.stderr.strip()
-        return Probe(name="rust", works=done.returncode == 0, words=words, needed=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return Probe(name="rust", works=False, words=str(error), needed=False)

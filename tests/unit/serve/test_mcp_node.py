@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.require import need
 from tests.unit.serve.fake import FakeLab, served
 
 from chaoslab.contract.loader import load_contract
@@ -28,12 +29,14 @@ from chaoslab.world.errors import BadRequest, Conflict, ConnectionReset, ServerE
 
 FOLDER = resource_path("fixtures/examples/node-mcp")
 NODE = shutil.which("node")
-REQUIRED = "node" in os.environ.get("CHAOSLAB_REQUIRE", "").split(",")
-needs_node = pytest.mark.skipif(
-    NODE is None and not REQUIRED, reason="there is no `node` on the path"
-)
+needs_node = pytest.mark.usefixtures("_node")
 TASK = Task(id="t1", session="s1", tenant="a", delivery=1, prompt="Refund A-1.")
 REPLY = ToolReply(ref="r-1", data={"state": "done"})
+
+
+@pytest.fixture
+def _node() -> None:
+    need("node")
 
 
 def _calls(reason: str) -> ModelReply:
