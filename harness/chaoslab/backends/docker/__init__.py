@@ -1,0 +1,1 @@
+"""Regions as containers: the same regions as on real processes, behind walls of their own."""
