@@ -145,6 +145,11 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--agent", help="file.py:factory, module:factory, or a .toml with [agent]")
     doctor.add_argument("--contract", help="a contract; default: beside the agent, else here")
     doctor.set_defaults(command=commands.doctor)
+    base = verbs.add_parser(
+        "docker-base", help="make an image of this machine's Python, for `--backend docker`"
+    )
+    base.add_argument("--python", default="", help="another interpreter, 3.11 or newer")
+    base.set_defaults(command=commands.docker_base)
     return parser
 
 
@@ -156,9 +161,10 @@ def _run(parser: argparse.ArgumentParser) -> None:
     subject_options(parser)
     parser.add_argument(
         "--backend",
-        choices=("sim", "process"),
+        choices=("sim", "process", "docker"),
         default="",
-        help="the simulator, or real processes (default: what the agent needs)",
+        help="the simulator, real processes, or these with regions in containers (default: what "
+        "the agent needs)",
     )
     parser.add_argument(
         "--repeats",

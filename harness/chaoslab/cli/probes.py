@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from chaoslab.backends.docker.daemon import version
 from chaoslab.core.errors import ChaosError
 from chaoslab.run.select import known_scenarios
 from chaoslab.run.workers import Worker
@@ -42,6 +43,7 @@ def probes() -> Iterator[Probe]:
     yield _tried("worker interpreter", _worker)
     yield _tried("reports", _reports)
     yield _package("distributed", "only --executor needs it: pip install 'chaoslab[cluster]'")
+    yield _docker()
     yield _rust()
 
 
@@ -78,6 +80,14 @@ def _reports() -> str:
     folder = Path("reports")
     with tempfile.TemporaryFile(dir=folder if folder.is_dir() else Path()):
         return f"{folder.resolve()} can be written"
+
+
+def _docker() -> Probe:
+    try:
+        return Probe(name="docker", works=True, words=version(), needed=False)
+    except ChaosError as error:
+        words = f"{error}; only --backend docker needs it"
+        return Probe(name="docker", works=False, words=words, needed=False)
 
 
 def _rust() -> Probe:

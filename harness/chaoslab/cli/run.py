@@ -60,8 +60,9 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     known = load_known(arguments.known, today=utc_today())
     subjects, plan = _asked(arguments, agent, profile)
     specs, shard = _part(arguments, order(plan) if profile or max_ms else plan)
-    if any(spec.target is not None for spec in plan):
-        check_packages()
+    targets = [spec.target for spec in plan if spec.target is not None]
+    if targets:
+        check_packages(containers=any(target.containers for target in targets))
     reports: Path = arguments.reports
     workers = Workers(watchdog_ms=arguments.watchdog * 1000, in_process=arguments.in_process)
 

@@ -55,7 +55,9 @@ class RunSpec:
     @property
     def backend(self) -> str:
         """Where its executions happen."""
-        return "sim" if self.target is None else "process"
+        if self.target is None:
+            return "sim"
+        return "docker" if self.target.containers else "process"
 
     @property
     def id(self) -> str:
@@ -63,7 +65,7 @@ class RunSpec:
         location = self.agent.rpartition(":")[0]
         agent = Path(location).stem.rpartition(".")[2] or self.contract.name or "agent"
         if self.target is not None and location:
-            agent += "-process"
+            agent += f"-{self.backend}"
         text = f"{self.scenario.family}-{self.scenario.name}--{agent}--s{self.seed}"
         return re.sub(r"[^A-Za-z0-9_.-]+", "-", text)
 

@@ -109,7 +109,7 @@ def _needed(python: str, root: Path, platstdlib: str) -> Iterator[str]:
     staged = _below(root, platstdlib)
     modules = [str(path) for path in sorted(staged.glob("lib-dynload/*.so"))]
     done = subprocess.run(
-        ["ldd", python, *modules], capture_output=True, text=True, check=False
+        ["/usr/bin/ldd", python, *modules], capture_output=True, text=True, check=False
     )
     yield from sorted(set(_LIBRARY.findall(done.stdout)))
 

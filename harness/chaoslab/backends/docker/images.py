@@ -1,8 +1,8 @@
 """The image of a region: a bare Python and the package `chaoslab.regions`, nothing else.
 
-An image is named by what is in it, so it is built once and never again until that changes. The base
-is given, or found, in this order: `base` or `CHAOSLAB_BASE`; `python:3.11-slim` if the daemon has it
-already; what `chaoslab docker-base` made of this machine's own Python, for places without a
+An image is named by what is in it, so it is built once and never again until that changes. The
+base is given, or found, in this order: `base` or `CHAOSLAB_BASE`; `python:3.11-slim` if the daemon
+has it already; what `chaoslab docker-base` made of this machine's own Python, for places without a
 registry. Nothing is fetched from anywhere unless `CHAOSLAB_BASE` names it.
 
 >>> files = context()
@@ -32,11 +32,9 @@ PORT, PEER_PORT = 7400, 7401
 USER: Final = 65534  # `nobody`: it owns nothing on the host
 DATA: Final = "/data"
 
-# For people who look at `docker ps`; the lab itself waits for an answer to a request of its own, since
-# the daemon's proxy takes connections before the region listens. There need not be a shell.
-_HEALTH: Final = (
-    "import socket; socket.create_connection(('127.0.0.1', {port}), timeout=2).close()"
-)
+# For people who look at `docker ps`; the lab itself waits for an answer to a request of its own,
+# since the daemon's proxy takes connections before the region listens. There need not be a shell.
+_HEALTH: Final = "import socket; socket.create_connection(('127.0.0.1', {port}), timeout=2).close()"
 DOCKERFILE: Final = f"""\
 # Made by chaoslab. Without a registry: `chaoslab docker-base` makes a base of the local Python.
 ARG BASE={SLIM}

@@ -20,8 +20,8 @@ nobody else, since Docker's own supply is enough for some thirty networks only.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
+from hashlib import blake2b
 from ipaddress import ip_network
 from typing import Any, Final
 
@@ -48,6 +48,11 @@ def regions_network(client: Any, run: str, labels: Mapping[str, str], /) -> tupl
     return network, str(network.attrs["IPAM"]["Config"][0]["Subnet"])
 
 
+def picked(name: str, count: int, /) -> int:
+    """One of several, by name: other executions begin to look elsewhere."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest()) % count
+
+
 def subnet_of(block: int, /) -> str:
     """One of the subnets."""
     first = int(_RANGE.network_address) + (block << (32 - _PREFIX))
@@ -64,8 +69,8 @@ def _made(client: Any, name: str, labels: Mapping[str, str], **more: Any) -> Any
     import docker.errors  # noqa: PLC0415
     import docker.types  # noqa: PLC0415
 
-    for _ in range(_TRIES):
-        pool = docker.types.IPAMPool(subnet=subnet_of(secrets.randbelow(BLOCKS)))
+    for attempt in range(_TRIES):
+        pool = docker.types.IPAMPool(subnet=subnet_of(picked(f"{name}/{attempt}", BLOCKS)))
         try:
             return client.networks.create(
                 name,

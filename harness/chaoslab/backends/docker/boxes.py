@@ -1,25 +1,21 @@
-"""Regions as containers, one each: killed, paused, restarted and cut off by the Docker daemon.
+"""The containers of one execution's regions, as the Docker daemon sees them.
 
-A region is the same program as on real processes. What differs is its walls: a root that cannot be
-written, no rights, no way out, limits for memory and processes; a partition is a network that is
-taken away, not a flag. Its data stays in the execution's folder on the host, where it survives a
+What differs from regions that are processes is their walls: a root that cannot be written, no
+rights, no way out, limits for memory and processes; a partition is a network that is taken away,
+not a flag. A region's data stays in the execution's folder on this machine, where it survives a
 restart and where the lab reads its ledger as the referee.
 
 The port for the lab's requests is chosen here and kept for good, since a port that Docker chooses
 changes with each start. It lies below those that the system hands out by itself.
 """
 
-from __future__ import annotations
-
-import asyncio
 import os
-import random
 import re
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from chaoslab.backends.docker.daemon import connect, told
 from chaoslab.backends.docker.images import DATA, PEER_PORT, PORT, USER, region_image
@@ -28,6 +24,7 @@ from chaoslab.backends.docker.networks import (
     REGIONS_MAX,
     address_in,
     admin_network,
+    picked,
     regions_network,
 )
 from chaoslab.core.errors import LabError, UsageError
@@ -38,7 +35,6 @@ _PORT_TRIES: Final = 20
 _MEMORY: Final = "256m"
 _PIDS: Final = 64
 _STOP_S: Final = 10
-_T = TypeVar("_T")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -99,7 +95,7 @@ class Boxes:
                 self._client.api.start(box.id)
             return
         for attempt in range(1, _PORT_TRIES + 1):
-            box.port = free_port()
+            box.port = free_port(f"{self._run}/{region}/{attempt}")
             try:
                 self._create(box)
                 return
@@ -183,9 +179,7 @@ class Boxes:
                 self._link(box)
 
     def _link(self, box: Box) -> None:
-        self._network.connect(
-            box.id, aliases=[box.alias], ipv4_address=self.peer_host(box.region)
-        )
+        self._network.connect(box.id, aliases=[box.alias], ipv4_address=self.peer_host(box.region))
         box.linked = True
 
     def peer_host(self, region: str) -> str:
@@ -204,17 +198,19 @@ class Boxes:
         return f"it ended with exit code {state['ExitCode']}: {' '.join(said.split())[-400:]}"
 
 
-def free_port() -> int:
-    """A port of this machine that nobody has, and that the system gives to nobody by itself."""
-    for _ in range(_PORT_TRIES * 10):
-        port = random.SystemRandom().choice(_PORTS)
+def free_port(name: str, /) -> int:
+    """A port of this machine that nobody has, and that the system gives to nobody by itself; which
+    one is looked at first depends on the name."""
+    first = picked(name, len(_PORTS))
+    for index in range(len(_PORTS)):
+        port = _PORTS[(first + index) % len(_PORTS)]
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return port
-    raise LabError("no port is free for a region", value=f"{_PORTS.start}-{_PORTS.stop}")
+    raise LabError("no port is free for a region", value=f"{_PORTS.start}-{_PORTS.stop - 1}")
 
 
 def _alias(region: str, index: int) -> str:
