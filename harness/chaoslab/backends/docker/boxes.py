@@ -9,6 +9,8 @@ The port for the lab's requests is chosen here and kept for good, since a port t
 changes with each start. It lies below those that the system hands out by itself.
 """
 
+from __future__ import annotations
+
 import os
 import re
 import socket
