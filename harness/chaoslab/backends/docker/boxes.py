@@ -121,7 +121,8 @@ class Boxes:
         with told(f"start the region {box.region}"):
             made = self._client.containers.create(
                 self._image,
-                _argv(box.region, self._token),
+                _argv(box.region),
+                environment={"CHAOSLAB_TOKEN": self._token},
                 name=f"chaoslab-{self._run}-{box.alias}",
                 labels={**self._labels, REGION_LABEL: box.region},
                 network=self._admin.name,
@@ -221,9 +222,9 @@ def _alias(region: str, index: int) -> str:
     return f"{plain or 'region'}-{index}"
 
 
-def _argv(region: str, token: str) -> list[str]:
+def _argv(region: str) -> list[str]:
     return [
-        *("--name", region, "--data", DATA, "--token", token),
+        *("--name", region, "--data", DATA),
         *("--host", "0.0.0.0", "--port", str(PORT), "--peer-port", str(PEER_PORT)),  # noqa: S104
     ]
 
