@@ -98,6 +98,7 @@ def test_the_doctor_knows_the_daemon(client: Any) -> None:
 def test_no_daemon_is_one_line_before_anything_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pytest.importorskip("docker")
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     reports = tmp_path / "reports"
     asked = ["run", "timeout-after-commit", "--backend", "docker", "--reports", str(reports)]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.live.docker.test_homes import left_of
-from tests.live.test_leftovers import HARNESS, until
+from tests.live.test_leftovers import HARNESS, heed_ctrl_c, until
 
 from chaoslab.backends.docker import check_docker
 from chaoslab.backends.docker.leftovers import LAB_LABEL, RUN_LABEL, owner, sweep
@@ -25,11 +25,14 @@ from chaoslab.backends.process.leftovers import Home
 
 async def main():
     home = Home(sys.argv[1])
-    homes = ContainerHomes(home, ["eu", "us"])
-    places = [await homes.start("eu"), await homes.start("us")]
-    await homes.pause("us")
-    print(json.dumps([str(home.path), *(place.port for place in places)]), flush=True)
-    await asyncio.Event().wait()
+    try:
+        homes = ContainerHomes(home, ["eu", "us"])
+        places = [await homes.start("eu"), await homes.start("us")]
+        await homes.pause("us")
+        print(json.dumps([str(home.path), *(place.port for place in places)]), flush=True)
+        await asyncio.Event().wait()
+    finally:
+        home.close()
 
 asyncio.run(main())
 """
@@ -41,7 +44,9 @@ def lab(run: str) -> tuple[subprocess.Popen[str], list[Any]]:
         [sys.executable, "-c", LAB, run],
         env={**os.environ, "PYTHONPATH": str(HARNESS)},
         stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         text=True,
+        preexec_fn=heed_ctrl_c,
     )
     assert made.stdout is not None
     return made, json.loads(made.stdout.readline())
@@ -85,9 +90,8 @@ def test_ctrl_c_leaves_nothing(client: Any) -> None:
     made.wait(60)
     assert made.stdout is not None
     made.stdout.close()
-    leftovers.sweep()
-    sweep()
     assert left_of(client, "rstopped") == [] and listening(ports) == []
+    assert not Path(folder).exists()
 
 
 def test_networks_alone_are_seen_and_strangers_are_not(client: Any) -> None:

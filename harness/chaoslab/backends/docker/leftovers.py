@@ -15,7 +15,10 @@ True
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +28,7 @@ from chaoslab.core.errors import ChaosError
 RUN_LABEL: Final = "chaoslab.run"
 LAB_LABEL: Final = "chaoslab.lab"
 _TRIES: Final = 5
+_THREADS: Final = 8
 _owners: dict[int, str] = {}
 
 
@@ -79,23 +83,33 @@ def _labels(client: Any) -> list[dict[str, str]]:
 def _remove(client: Any, run: str) -> int:
     """Containers first, since a network with one at it stays. Somebody else may do the same at
     the same time, so what is gone meanwhile is no mistake."""
-    import docker.errors  # noqa: PLC0415
-
     wanted, count = {"label": [f"{RUN_LABEL}={run}"]}, 0
     for _ in range(_TRIES):
         containers = client.api.containers(all=True, filters=wanted)
-        for found in containers:
-            with suppress(docker.errors.NotFound, docker.errors.APIError):
-                client.api.remove_container(found["Id"], force=True, v=True)
-                count += 1
+        count += _each(partial(client.api.remove_container, force=True, v=True), containers)
         networks = client.api.networks(filters=wanted)
-        for found in networks:
-            with suppress(docker.errors.NotFound, docker.errors.APIError):
-                client.api.remove_network(found["Id"])
-                count += 1
+        count += _each(client.api.remove_network, networks)
         if not containers and not networks:
             break
     return count
+
+
+def _each(action: Callable[[str], None], found: Sequence[Mapping[str, Any]]) -> int:
+    """Does something with everything that was found, side by side, since it is mostly waiting; with
+    how many it could be done."""
+    import docker.errors  # noqa: PLC0415
+
+    def done(one: Mapping[str, Any]) -> int:
+        try:
+            action(one["Id"])
+        except docker.errors.APIError:
+            return 0
+        return 1
+
+    if not found:
+        return 0
+    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+        return sum(pool.map(done, found))
 
 
 def _place() -> str:
