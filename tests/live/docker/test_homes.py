@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from chaoslab.backends.docker import boxes
+from chaoslab.backends.docker.boxes import free_port
 from chaoslab.backends.docker.homes import ContainerHomes
 from chaoslab.backends.docker.leftovers import RUN_LABEL
 from chaoslab.backends.process.homes import Homes, Place
@@ -220,5 +222,24 @@ def test_the_folder_takes_the_containers_with_it(client: Any) -> None:
         home.close()  # as where the lab's own parent has died
         assert left_of(client, RUN) == [] and not home.path.exists()
         await homes.close()
+
+    asyncio.run(scene())
+
+
+def test_a_port_that_somebody_took_meanwhile(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            ports = [taken.getsockname()[1], free_port("another")]
+            monkeypatch.setattr(boxes, "free_port", lambda name: ports.pop(0))
+            async with homes_of("eu") as homes:
+                place = await homes.start("eu")
+                assert ports == [] and place.port != taken.getsockname()[1]
+                assert (await ask(homes, place, "state"))["name"] == "eu"
+                assert (
+                    len(client.api.containers(all=True, filters={"label": f"{RUN_LABEL}={RUN}"}))
+                    == 1
+                )
 
     asyncio.run(scene())

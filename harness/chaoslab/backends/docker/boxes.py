@@ -148,12 +148,12 @@ class Boxes:
         import docker.errors  # noqa: PLC0415
 
         box = self.boxes[region]
-        try:
-            self._client.api.kill(box.id, signal="SIGKILL")
-        except docker.errors.APIError as error:
-            if error.status_code != 409:  # it is dead already
-                raise
-        with told(f"see the end of the region {region}"):
+        with told(f"kill the region {region}"):
+            try:
+                self._client.api.kill(box.id, signal="SIGKILL")
+            except docker.errors.APIError as error:
+                if error.status_code != 409:  # it is dead already
+                    raise
             self._client.api.wait(box.id, timeout=_STOP_S)
 
     def pause(self, region: str) -> None:

@@ -146,4 +146,3 @@ class ContainerHomes:
         self._running.discard(doing)
         if not doing.cancelled():
             doing.exception()  # it was told to whoever waited, if anybody still did
-
