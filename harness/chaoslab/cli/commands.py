@@ -12,6 +12,7 @@ from rich.text import Text
 
 from chaoslab.backends.docker.base import make_base
 from chaoslab.backends.docker.daemon import connected
+from chaoslab.backends.live import check_packages
 from chaoslab.check import CHECK_IDS, TITLES
 from chaoslab.check import explain as explained
 from chaoslab.cli.init import doctor_agent
@@ -125,6 +126,8 @@ def replay(arguments: argparse.Namespace, console: Console) -> int:
     # Where the agent was broken without any fault, that execution is all there is.
     name = "fault.jsonl" if before["faults_ran"] else "control.jsonl"
     spec = spec_of(folder)
+    if spec.target is not None:
+        check_packages(containers=spec.target.containers)
     workers = Workers(in_process=arguments.in_process)
     with tempfile.TemporaryDirectory(prefix="chaoslab-") as scratch:
         try:
