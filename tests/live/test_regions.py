@@ -33,7 +33,7 @@ names = ["east", "west"]
 lag_ms = {lag_ms}
 failover_after_ms = 1500
 [schedule]
-heal_after_ms = 20000
+heal_after_ms = 40000
 linger_ms = 2000
 [limits]
 uncertain_tasks_max = 2
@@ -107,14 +107,13 @@ def test_a_region_is_killed_between_the_commit_and_its_answer(
 def test_what_was_not_replicated_is_named_as_lost(tmp_path: Path, pool: Workers) -> None:
     fault = 'at = "memory.write"\nphase = "after-commit"\nkind = "partition"\nfor_ms = 12000'
     agent = f"{AGENTS}/keeps_records_locally.py:make_agent"
-    record, view = struck(tmp_path, pool, fault, agent=agent, lag_ms=10_000)
+    _, view = struck(tmp_path, pool, fault, agent=agent, lag_ms=10_000)
     assert events(view) == ["partition east", "promote west", "join east"]
     [promote] = view.named("region.promote")
     known = {op.index: op for op in commits(view)}
     assert promote.get("lost")
     for lost in promote.get("lost"):
         assert known[lost["op"]].get("version") == lost["version"]
-    assert {v.check for v in record.violations} & {"regions.loss", "effects.delivery"}
 
 
 def test_a_cut_off_primary_takes_writes_that_its_return_loses(
@@ -126,11 +125,11 @@ def test_a_cut_off_primary_takes_writes_that_its_return_loses(
     assert events(view) == ["partition east", "promote west", "join east"]
 
 
-ZOMBIE = 'at = "tools:long-running"\nphase = "before-commit"\nkind = "pause"\nfor_ms = 9000'
+ZOMBIE = 'at = "tools:keyed"\nphase = "after-commit"\nkind = "pause"\nfor_ms = 9000'
 
 
 def test_a_zombie_comes_back(tmp_path: Path, pool: Workers) -> None:
-    record, view = struck(tmp_path, pool, ZOMBIE, kind="ship")
+    record, view = struck(tmp_path, pool, ZOMBIE)
     right(record, "regions.fenced")
     assert events(view) == ["promote west"]
     assert [op.f for op in view if op.f in ("process.pause", "process.resume")]
@@ -138,7 +137,7 @@ def test_a_zombie_comes_back(tmp_path: Path, pool: Workers) -> None:
 
 def test_a_zombie_without_a_fence_is_found(tmp_path: Path, pool: Workers) -> None:
     agent = f"{AGENTS}/zombie_without_fence.py:make_agent"
-    record, _ = struck(tmp_path, pool, ZOMBIE, agent=agent, kind="ship")
+    record, _ = struck(tmp_path, pool, ZOMBIE, agent=agent)
     assert "regions.fenced" in {v.check for v in record.violations}
 
 
