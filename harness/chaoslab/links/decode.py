@@ -19,6 +19,7 @@ import json
 import re
 import struct
 from collections.abc import Iterator, Mapping
+from math import isinf
 from typing import Final, NoReturn, TypeAlias
 
 _SPACE: Final = " \t\r\n"
@@ -26,6 +27,13 @@ _DEPTH_MAX: Final = 200
 _LITERALS: Final = {"t": ("true", True), "f": ("false", False), "n": ("null", None)}
 _ESCAPES: Final = '"\\/bfnrt'
 _HEX: Final = "0123456789abcdefABCDEF"
+# How a character stands between quotes in a complaint.
+_SHOWN: Final = {
+    "'": r"\'",
+    "\\": r"\\",
+    **{chr(n): f"\\x{n:02x}" for n in range(32)},
+    **dict(zip("\a\b\t\n\v\f\r", (rf"\{c}" for c in "abtnvfr"), strict=True)),
+}
 _DIGITS: Final = "0123456789"
 _INT_MAX: Final = 2**63
 _WHOLE: Final = re.compile(r"-?\d+")
@@ -189,8 +197,8 @@ class _Reader:
 
 
 def _refuse(found: str, where: str) -> NoReturn:
-    shown = {"'": r"'\''", '"': "'\"'"}.get(found) or "'" + json.dumps(found)[1:-1] + "'"
-    raise BodyError(f"invalid character {shown} {where}")
+    shown = _SHOWN.get(found, found)
+    raise BodyError(f"invalid character '{shown}' {where}")
 
 
 def members(value: Value, /, *, into: str) -> dict[str, Value]:
@@ -241,8 +249,10 @@ def _typed(value: Value, kind: str, where: str) -> str | bool | int | float:
                 return whole
             raise BodyError(f"json: cannot unmarshal number {value} into {where}")
         if kind == "float32":
+            if isinf(float(value)):
+                raise BodyError(f"json: cannot unmarshal number {value} into {where}")
             try:
-                return float(struct.unpack("f", struct.pack("f", float(value)))[0])
+                return float(struct.unpack("<f", struct.pack("<f", float(value)))[0])
             except OverflowError:
                 raise BodyError(f"json: cannot unmarshal number {value} into {where}") from None
     elif kind == "string" and isinstance(value, str):
@@ -259,7 +269,7 @@ def number_text(value: float, /) -> str:
     shown = next(
         text
         for digits in range(1, 18)
-        if digits == 17 or struct.pack("f", float(text := f"{value:.{digits}g}")) == _raw(value)
+        if digits == 17 or struct.pack("<f", float(text := f"{value:.{digits}g}")) == _raw(value)
     )
     if "e" not in shown:
         return shown
@@ -270,4 +280,4 @@ def number_text(value: float, /) -> str:
 
 
 def _raw(value: float) -> bytes:
-    return struct.pack("f", value)
+    return struct.pack("<f", value)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ctypes
+import functools
 import json
 import os
 import signal
@@ -18,6 +20,7 @@ from chaoslab.links.server import Proxies
 
 _CHUNK_BYTES = 4096
 _GRACE_S = 2.0
+_PDEATHSIG = 1
 
 
 async def serve(
@@ -47,7 +50,10 @@ async def serve(
 
 def keep(command: Sequence[str]) -> int:
     """Runs a command until it ends or standard input does; then the command is ended, too."""
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as child:  # noqa: S603
+    tied = functools.partial(_die_with, os.getpid())
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, preexec_fn=tied
+    ) as child:
         signal.signal(signal.SIGTERM, lambda number, frame: child.terminate())
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         # The end of the command is heard as well: its signal interrupts the reading.
@@ -66,6 +72,14 @@ def keep(command: Sequence[str]) -> int:
             except subprocess.TimeoutExpired:
                 child.kill()
         return child.wait()
+
+
+def _die_with(keeper: int) -> None:
+    """In the child, before the command. The keeper has one thread, so its death is the thread's."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != keeper:
+            os._exit(1)
 
 
 class _Ended(Exception):
