@@ -64,7 +64,7 @@ def split_address(address: str, /) -> tuple[str, int]:
 def listening(address: str, /) -> socket.socket:
     """A socket that listens, on loopback and nowhere else."""
     try:
-        host, port = split_address(address)
+        host, port = split_address(address or ":0")
         host = "127.0.0.1" if host in _ANY else host
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         if not _is_loopback(host):
