@@ -247,7 +247,12 @@ def test_much_passes_whole_through_toxics(wire: Wire) -> None:
     wire.line.add("bandwidth", rate=4000)
     client, served = wire.both()
     data = bytes(range(256)) * 2000
-    sender = threading.Thread(target=lambda: (served.sendall(data), served.close()))
+
+    def sends() -> None:
+        served.sendall(data)
+        served.close()
+
+    sender = threading.Thread(target=sends)
     sender.start()
     found = take(client, len(data) + 1)
     sender.join(LONG_S)
@@ -488,7 +493,7 @@ def test_slicer(wire: Wire) -> None:
     data = bytes(range(100))
     watch = Watch()
     served.sendall(data)
-    parts = []
+    parts: list[bytes] = []
     while sum(map(len, parts)) < 100:
         parts.append(client.recv(100))
     assert b"".join(parts) == data
