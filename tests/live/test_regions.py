@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.live.lab import spec_of, verdicts, workers
+from tests.live.wires import need_original
 
 from chaoslab.history import View, read
 from chaoslab.run.model import RunRecord
@@ -58,12 +59,13 @@ def struck(
     kind: str = "refund",
     sessions: int = 1,
     lag_ms: int = 100,
+    toxiproxy: str = "",
 ) -> tuple[RunRecord, View]:
     """A run with one fault, and what is on record of it."""
     path = folder / "regions.toml"
     path.write_text(SCENARIO.format(fault=fault, kind=kind, sessions=sessions, lag_ms=lag_ms))
     (folder / "out").mkdir()
-    spec = spec_of(agent, path, repeats=0, linger_ms=100, silence_ms=200)
+    spec = spec_of(agent, path, repeats=0, linger_ms=100, toxiproxy=toxiproxy)
     record = perform(spec, pool, folder / "out")
     assert (record.broke, record.vacuous, record.not_applicable) == ("", "", "")
     assert record.faults["fired"] == 1
@@ -116,11 +118,12 @@ def test_what_was_not_replicated_is_named_as_lost(tmp_path: Path, pool: Workers)
         assert known[lost["op"]].get("version") == lost["version"]
 
 
-def test_a_cut_off_primary_takes_writes_that_its_return_loses(
-    tmp_path: Path, pool: Workers
-) -> None:
-    fault = 'at = "tools:long-running"\nphase = "before-commit"\nkind = "partition"\nfor_ms = 12000'
-    record, view = struck(tmp_path, pool, fault, kind="ship")
+@pytest.mark.parametrize("toxiproxy", ["", "embedded", "original"])
+def test_a_primary_is_cut_off(tmp_path: Path, pool: Workers, toxiproxy: str) -> None:
+    if toxiproxy == "original":
+        need_original()
+    fault = 'at = "memory.write"\nphase = "after-commit"\nkind = "partition"\nfor_ms = 6000'
+    record, view = struck(tmp_path, pool, fault, toxiproxy=toxiproxy)
     right(record, "regions.fenced")
     assert events(view) == ["partition east", "promote west", "join east"]
 

@@ -27,6 +27,7 @@ from chaoslab.cli.options import (
     not_negative,
     positive,
     subject_options,
+    toxiproxy_option,
 )
 from chaoslab.cli.run import run
 from chaoslab.core.errors import ChaosError
@@ -169,6 +170,7 @@ def _run(parser: argparse.ArgumentParser) -> None:
         default=3,
         help="on real processes: how often the faults are repeated (default: 3)",
     )
+    toxiproxy_option(parser)
     parser.add_argument(
         "--seed", type=not_negative, action="append", default=[], help="may be given several times"
     )
