@@ -3,7 +3,13 @@ them, and what a wrong agent does to a real store is found."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +23,7 @@ from chaoslab.run.perform import perform
 from chaoslab.run.workers import Workers
 
 AGENTS = Path(__file__).resolve().parents[2] / "fixtures" / "agents"
+HARNESS = Path(__file__).resolve().parents[2] / "harness"
 RIGHT = "chaoslab.reference:make_agent"
 
 SCENARIO = """
@@ -150,3 +157,49 @@ def test_a_group_is_torn_between_two_real_commits(tmp_path: Path, pool: Workers)
     right(record, "memory.atomic")
     [strike] = view.named("nemesis.strike")
     assert [op.get("item") for op in commits(view) if op.call == strike.call] == [0]
+
+
+def regions_of(tmp: Path) -> dict[int, str]:
+    """The living region processes whose data is below a folder, with their command lines."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            line = (entry / "cmdline").read_text().replace("\0", " ")
+            if "-m chaoslab.regions" in line and str(tmp) in line:
+                found[int(entry.name)] = line
+    return found
+
+
+def until(true: Callable[[], bool], seconds: float) -> bool:
+    """Whether something became true in time."""
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.02)
+    return true()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_of_a_region_outlives_the_lab(tmp_path: Path, number: int) -> None:
+    scenario, tmp = tmp_path / "regions.toml", tmp_path / "tmp"
+    tmp.mkdir()
+    fault = 'at = "memory.write"\nphase = "after-commit"\nkind = "pause"'
+    scenario.write_text(SCENARIO.format(fault=fault, kind="ship", sessions=2, lag_ms=100))
+    env = {**os.environ, "PYTHONPATH": str(HARNESS), "TMPDIR": str(tmp)}
+    command = [sys.executable, "-m", "chaoslab", "run", str(scenario), "--backend", "process"]
+    with subprocess.Popen(
+        [*command, "--in-process"],
+        cwd=tmp_path,
+        env=env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as made:
+        try:
+            assert until(lambda: len(regions_of(tmp)) == 2, 60), "no region was started"
+        finally:
+            made.send_signal(number)
+    assert until(lambda: not regions_of(tmp), 20), regions_of(tmp)
+    # What the kernel did not remove, the next start does.
+    clearing = "from chaoslab.backends.process.leftovers import sweep; sweep()"
+    subprocess.run([sys.executable, "-c", clearing], env=env, check=True)
+    assert list(tmp.glob("*chaoslab-*")) == []
