@@ -40,6 +40,14 @@ def check_packages(*, containers: bool = False) -> None:
         check_docker()
 
 
+def check_toxiproxy(how: str, /) -> None:
+    """UsageError or LabError where such a server cannot be had, before anything runs."""
+    from chaoslab.links.servers import stand  # noqa: PLC0415
+
+    with stand(how):
+        pass
+
+
 def shim_target(agent: str, /, *, containers: bool = False) -> Target:
     """An adapter (`path.py:factory`) in a process of its own, with regions as `containers` or as
     processes."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from chaoslab import __version__
-from chaoslab.cli import accept, commands, explore, merge, record, report
+from chaoslab.cli import accept, commands, explore, merge, record, report, toxiproxy
 from chaoslab.cli.init import PIPELINES, init
 from chaoslab.cli.options import (
     IN_PROCESS,
@@ -27,6 +27,7 @@ from chaoslab.cli.options import (
     not_negative,
     positive,
     subject_options,
+    toxiproxy_option,
 )
 from chaoslab.cli.run import run
 from chaoslab.core.errors import ChaosError
@@ -139,6 +140,9 @@ def _parser() -> argparse.ArgumentParser:
     report.add_options(
         verbs.add_parser("report", help="make the page and the other files of a campaign again")
     )
+    toxiproxy.add_options(
+        verbs.add_parser("toxiproxy", help="serve the interface of Toxiproxy, with Python alone")
+    )
     doctor = verbs.add_parser(
         "doctor", help="what works on this machine; or what an agent offers, and what to add"
     )
@@ -172,6 +176,7 @@ def _run(parser: argparse.ArgumentParser) -> None:
         default=3,
         help="on real processes: how often the faults are repeated (default: 3)",
     )
+    toxiproxy_option(parser)
     parser.add_argument(
         "--seed", type=not_negative, action="append", default=[], help="may be given several times"
     )

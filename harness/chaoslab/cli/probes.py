@@ -13,6 +13,7 @@ from pathlib import Path
 
 from chaoslab.backends.docker.daemon import version
 from chaoslab.core.errors import ChaosError
+from chaoslab.links.servers import ORIGINAL, missing_original
 from chaoslab.run.select import known_scenarios
 from chaoslab.run.workers import Worker
 from chaoslab.wasm import load_module
@@ -44,6 +45,8 @@ def probes() -> Iterator[Probe]:
     yield _tried("reports", _reports)
     yield _package("distributed", "only --executor needs it: pip install 'chaoslab[cluster]'")
     yield _docker()
+    yield _package("toxiproxy-python", "only faults on links need it: pip install 'chaoslab[real]'")
+    yield _toxiproxy()
     yield _rust()
 
 
@@ -88,6 +91,13 @@ def _docker() -> Probe:
     except ChaosError as error:
         words = f"{error}; only --backend docker needs it"
         return Probe(name="docker", works=False, words=words, needed=False)
+
+
+def _toxiproxy() -> Probe:
+    words = missing_original()
+    return Probe(
+        name=ORIGINAL, works=not words, words=words or str(shutil.which(ORIGINAL)), needed=False
+    )
 
 
 def _rust() -> Probe:

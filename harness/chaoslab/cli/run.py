@@ -36,6 +36,7 @@ from chaoslab.run.select import (
     contract_notes,
     scenario_files,
     specs_for,
+    with_toxiproxy,
 )
 from chaoslab.run.shards import (
     check_durations,
@@ -120,6 +121,7 @@ def _asked(
         backend=arguments.backend,
         repeats=arguments.repeats,
     )
+    subjects = with_toxiproxy(subjects, arguments.toxiproxy)
     if profile is not None and not arguments.seed:
         subjects = with_seeds(subjects, profile.seeds)
     if not (arguments.planted or (profile is not None and profile.planted)):

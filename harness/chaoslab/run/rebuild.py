@@ -32,6 +32,14 @@ def _choices(path: Path) -> dict[str, int]:
 def spec_of(folder: Path, /) -> RunSpec:
     """The run that left this folder, with its recorded choices. FormatError where it is damaged."""
     whole = read_run(folder / "run.json")
+    spec = _spec(folder, whole)
+    how = whole.get("toxiproxy", "")
+    if spec.target is None or not how:
+        return spec
+    return replace(spec, target=replace(spec.target, toxiproxy=how))
+
+
+def _spec(folder: Path, whole: Mapping[str, Any]) -> RunSpec:
     entry = whole["run"]
     try:
         text = (folder / "scenario.toml").read_text(encoding="utf-8")

@@ -35,7 +35,7 @@ async def homes_of(*regions: str) -> AsyncIterator[ContainerHomes]:
     """Homes in a folder of their own."""
     home = Home(RUN)
     try:
-        homes = ContainerHomes(home, regions)
+        homes = ContainerHomes(home, home.path, regions)
         try:
             yield homes
         finally:
@@ -216,7 +216,7 @@ def test_the_folder_takes_the_containers_with_it(client: Any) -> None:
     home = Home(RUN)
 
     async def scene() -> None:
-        homes = ContainerHomes(home, ["eu"])
+        homes = ContainerHomes(home, home.path, ["eu"])
         await homes.start("eu")
         assert len(left_of(client, RUN)) == 3
         home.close()  # as where the lab's own parent has died

@@ -26,7 +26,7 @@ from chaoslab.backends.process.leftovers import Home
 async def main():
     home = Home(sys.argv[1])
     try:
-        homes = ContainerHomes(home, ["eu", "us"])
+        homes = ContainerHomes(home, home.path, ["eu", "us"])
         places = [await homes.start("eu"), await homes.start("us")]
         await homes.pause("us")
         print(json.dumps([str(home.path), *(place.port for place in places)]), flush=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from chaoslab.backends.docker.boxes import Boxes
@@ -31,11 +32,12 @@ T = TypeVar("T")
 
 class ContainerHomes:
     """See the module and `backends.process.homes.Homes`. `home` is the execution's folder, whose
-    end is also that of the containers, whatever happens to this object."""
+    end is also that of the containers, whatever happens to this object; the regions' data is kept
+    in `folder` below it."""
 
-    def __init__(self, home: Home, regions: Sequence[str], /, *, base: str = "") -> None:
-        folder = home.path / "regions"
-        folder.mkdir(exist_ok=True)
+    def __init__(
+        self, home: Home, folder: Path, regions: Sequence[str], /, *, base: str = ""
+    ) -> None:
         # The name of an execution is its secret, too.
         self._run = self._token = home.run
         self._boxes = Boxes(home.run, regions, folder, self._token, base=base)
