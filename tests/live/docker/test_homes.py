@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,7 +21,7 @@ from chaoslab.core.errors import LabError
 from chaoslab.regions.rows import Change, Refusal, Row
 from chaoslab.regions.wire import Asking
 
-RUN = "r00000000homes"
+RUN = f"rhomes{os.getpid()}"
 
 
 def left_of(client: Any, run: str) -> list[str]:

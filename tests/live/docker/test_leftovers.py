@@ -102,7 +102,7 @@ def test_networks_alone_are_seen_and_strangers_are_not(client: Any) -> None:
         for run, label in labels.items()
     ]
     try:
-        assert sweep() >= 1
+        sweep()
         assert left_of(client, "dead") == []
         assert left_of(client, "elsewhere") == ["chaoslab-elsewhere"]
     finally:
