@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.live.wires import LONG_S, need_original, wired
@@ -219,7 +220,7 @@ def test_no_connection_leaves_anything_however_it_ends() -> None:
         assert until(lambda: descriptors(links) <= before)
 
 
-ENDINGS: list[list[tuple[str, dict[str, int]]]] = [
+ENDINGS: list[list[tuple[str, dict[str, Any]]]] = [
     [],
     [("latency", {"latency": 5})],
     [("bandwidth", {"rate": 0})],
