@@ -159,13 +159,13 @@ def test_a_group_is_torn_between_two_real_commits(tmp_path: Path, pool: Workers)
     assert [op.get("item") for op in commits(view) if op.call == strike.call] == [0]
 
 
-def regions_of(tmp: Path) -> dict[int, str]:
-    """The living region processes whose data is below a folder, with their command lines."""
+def regions_of(tmp: Path, what: str = "-m chaoslab.regions") -> dict[int, str]:
+    """The living processes of a kind that work below a folder, with their command lines."""
     found = {}
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             line = (entry / "cmdline").read_text().replace("\0", " ")
-            if "-m chaoslab.regions" in line and str(tmp) in line:
+            if what in line and str(tmp) in os.readlink(entry / "cwd"):
                 found[int(entry.name)] = line
     return found
 
@@ -187,7 +187,7 @@ def test_nothing_of_a_region_outlives_the_lab(tmp_path: Path, number: int) -> No
     env = {**os.environ, "PYTHONPATH": str(HARNESS), "TMPDIR": str(tmp)}
     command = [sys.executable, "-m", "chaoslab", "run", str(scenario), "--backend", "process"]
     with subprocess.Popen(
-        [*command, "--in-process"],
+        [*command, "--in-process", "--toxiproxy", "embedded"],
         cwd=tmp_path,
         env=env,
         stdout=subprocess.DEVNULL,
@@ -202,4 +202,5 @@ def test_nothing_of_a_region_outlives_the_lab(tmp_path: Path, number: int) -> No
     # What the kernel did not remove, the next start does.
     clearing = "from chaoslab.backends.process.leftovers import sweep; sweep()"
     subprocess.run([sys.executable, "-c", clearing], env=env, check=True)
-    assert list(tmp.glob("*chaoslab-*")) == []
+    assert until(lambda: not regions_of(tmp, "-m chaoslab.links"), 20)
+    assert [*tmp.glob("*chaoslab-*")] == []

@@ -37,12 +37,15 @@ _SHOWN_CHARS: Final = 300
 HOW: Final = "embedded, original, or http://HOST:PORT"
 
 
-def stand(how: str = "embedded", *, seed: int = 0) -> AbstractContextManager[Links]:
-    """A server for the time of a block: `embedded`, `original`, or the URL of one that runs."""
+def stand(
+    how: str = "embedded", *, seed: int = 0, folder: Path | None = None
+) -> AbstractContextManager[Links]:
+    """A server for the time of a block: `embedded`, `original`, or the URL of one that runs. What
+    it complains of is kept in `folder`, for that long."""
     if how == "embedded":
-        return embedded(seed=seed)
+        return embedded(seed=seed, folder=folder)
     if how == "original":
-        return original(seed=seed)
+        return original(seed=seed, folder=folder)
     if how.startswith("http://"):
         return at(how)
     raise UsageError("there is no such Toxiproxy server", value=how, allowed=HOW)
@@ -59,9 +62,9 @@ def missing_original() -> str:
 
 
 @contextmanager
-def embedded(*, seed: int = 0) -> Iterator[Links]:
+def embedded(*, seed: int = 0, folder: Path | None = None) -> Iterator[Links]:
     """The server of this package, in a process of its own."""
-    with _child([*_python(), "--port", "0", "--seed", str(seed)]) as (child, log):
+    with _child([*_python(), "--port", "0", "--seed", str(seed)], folder) as (child, log):
         line = _first_line(child)
         try:
             port = int(json.loads(line)["port"])
@@ -74,7 +77,7 @@ def embedded(*, seed: int = 0) -> Iterator[Links]:
 
 
 @contextmanager
-def original(path: str = "", *, seed: int = 0) -> Iterator[Links]:
+def original(path: str = "", *, seed: int = 0, folder: Path | None = None) -> Iterator[Links]:
     """The original server, from PATH or a path."""
     found = shutil.which(path or ORIGINAL)
     if found is None:
@@ -87,7 +90,7 @@ def original(path: str = "", *, seed: int = 0) -> Iterator[Links]:
     for left in reversed(range(_TRIES)):
         port = _free_port()
         serving = [found, "-host", "127.0.0.1", "-port", str(port), "-seed", str(seed)]
-        with _child([*_python(), "--", *serving]) as (child, log):
+        with _child([*_python(), "--", *serving], folder) as (child, log):
             links = Links(f"127.0.0.1:{port}", timeout_s=_START_S / 2)
             if _answers(links, child):
                 yield links
@@ -116,12 +119,14 @@ def _python() -> Sequence[str]:
 
 
 @contextmanager
-def _child(argv: Sequence[str]) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+def _child(
+    argv: Sequence[str], within: Path | None
+) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     """A child that ends with the block. What it complains of is in the file."""
     harness = str(Path(chaoslab.__file__).resolve().parents[1])
     paths = [harness, *filter(None, [os.environ.get("PYTHONPATH")])]
     env = {"LOG_LEVEL": "error", **os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    with tempfile.TemporaryDirectory(prefix="chaoslab-links-") as folder:
+    with tempfile.TemporaryDirectory(prefix="chaoslab-links-", dir=within) as folder:
         log = Path(folder) / "stderr"
         with log.open("wb") as err:
             child = subprocess.Popen(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Final, TypeAlias
 
 from chaoslab.links.client import Line, Links
@@ -20,10 +21,11 @@ Address: TypeAlias = tuple[str, int]
 
 
 class Lines:
-    """See the module. `how`: "" for direct lines, else what `links.servers.stand` takes."""
+    """See the module. `how`: "" for direct lines, else what `links.servers.stand` takes. What
+    the server keeps is below `folder`, so that it goes with the execution's."""
 
-    def __init__(self, how: str, run: str, *, seed: int = 0) -> None:
-        self.how, self._run, self._seed = how, run, seed
+    def __init__(self, how: str, run: str, *, seed: int = 0, folder: Path | None = None) -> None:
+        self.how, self._run, self._seed, self._folder = how, run, seed, folder
         self._stack = ExitStack()
         self._links: Links | None = None
         self._lines: dict[tuple[str, str], Line] = {}
@@ -31,7 +33,7 @@ class Lines:
     async def start(self) -> None:
         """Starts the server, where there is to be one."""
         if self.how:
-            server = stand(self.how, seed=self._seed)
+            server = stand(self.how, seed=self._seed, folder=self._folder)
             # The library and the start of a child block, so they have a thread of their own.
             self._links = await asyncio.to_thread(self._stack.enter_context, server)
 

@@ -36,7 +36,7 @@ async def started(hub: LiveHub, setting: Setting, home: Home, /) -> Regional:
         regions.names,
         hub.recorder,
         hub.loop,
-        lines=Lines(setting.target.toxiproxy, hub.run, seed=hub.spec.seed),
+        lines=Lines(setting.target.toxiproxy, hub.run, seed=hub.spec.seed, folder=folder),
         session_of=hub.leases.session_of,
         lag_ms=regions.lag_ms / setting.target.speed,
     )
