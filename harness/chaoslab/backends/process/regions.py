@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from chaoslab.backends.api import ExecutionSpec
@@ -30,9 +31,11 @@ def regions_needed(spec: ExecutionSpec, target: Target, /) -> bool:
 
 async def started(hub: LiveHub, setting: Setting, home: Home, /) -> Regional:
     """Starts the regions of an execution, whose folder is `home`."""
+    folder = home.path / _FOLDER
+    folder.mkdir(exist_ok=True)
     regions = hub.spec.scenario.regions
     regional = Regional(
-        _homes(setting, home, regions.names),
+        _homes(setting, home, folder, regions.names),
         regions.names,
         hub.recorder,
         hub.loop,
@@ -48,10 +51,8 @@ async def started(hub: LiveHub, setting: Setting, home: Home, /) -> Regional:
     return regional
 
 
-def _homes(setting: Setting, home: Home, names: Sequence[str]) -> Homes:
+def _homes(setting: Setting, home: Home, folder: Path, names: Sequence[str]) -> Homes:
     """Where they live: in processes of this machine, or in containers."""
-    folder = home.path / _FOLDER
-    folder.mkdir(exist_ok=True)
     if setting.target.containers:
         from chaoslab.backends.docker.homes import ContainerHomes  # noqa: PLC0415
 
