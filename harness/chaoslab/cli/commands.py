@@ -10,6 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from chaoslab.backends.docker.base import make_base
+from chaoslab.backends.docker.daemon import connected
+from chaoslab.backends.live import check_packages
 from chaoslab.check import CHECK_IDS, TITLES
 from chaoslab.check import explain as explained
 from chaoslab.cli.init import doctor_agent
@@ -123,6 +126,8 @@ def replay(arguments: argparse.Namespace, console: Console) -> int:
     # Where the agent was broken without any fault, that execution is all there is.
     name = "fault.jsonl" if before["faults_ran"] else "control.jsonl"
     spec = spec_of(folder)
+    if spec.target is not None:
+        check_packages(containers=spec.target.containers)
     workers = Workers(in_process=arguments.in_process)
     with tempfile.TemporaryDirectory(prefix="chaoslab-") as scratch:
         try:
@@ -199,6 +204,15 @@ def listing(arguments: argparse.Namespace, console: Console) -> int:
 def explain(arguments: argparse.Namespace, console: Console) -> int:
     """`chaoslab explain`."""
     console.print(Text(explained(arguments.check)), soft_wrap=True)
+    return 0
+
+
+def docker_base(arguments: argparse.Namespace, console: Console) -> int:
+    """`chaoslab docker-base`."""
+    with connected() as client:
+        name = make_base(client, python=arguments.python)
+        size = client.images.get(name).attrs["Size"] >> 20
+    console.print(Text(f"{name} is made ({size} MiB); `chaoslab run --backend docker` uses it."))
     return 0
 
 

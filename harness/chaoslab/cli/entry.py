@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from chaoslab import __version__
-from chaoslab.cli import accept, commands, explore, merge, record, report
+from chaoslab.cli import accept, commands, explore, merge, record, report, toxiproxy
 from chaoslab.cli.init import PIPELINES, init
 from chaoslab.cli.options import (
     IN_PROCESS,
@@ -27,6 +27,7 @@ from chaoslab.cli.options import (
     not_negative,
     positive,
     subject_options,
+    toxiproxy_option,
 )
 from chaoslab.cli.run import run
 from chaoslab.core.errors import ChaosError
@@ -139,12 +140,20 @@ def _parser() -> argparse.ArgumentParser:
     report.add_options(
         verbs.add_parser("report", help="make the page and the other files of a campaign again")
     )
+    toxiproxy.add_options(
+        verbs.add_parser("toxiproxy", help="serve the interface of Toxiproxy, with Python alone")
+    )
     doctor = verbs.add_parser(
         "doctor", help="what works on this machine; or what an agent offers, and what to add"
     )
     doctor.add_argument("--agent", help="file.py:factory, module:factory, or a .toml with [agent]")
     doctor.add_argument("--contract", help="a contract; default: beside the agent, else here")
     doctor.set_defaults(command=commands.doctor)
+    base = verbs.add_parser(
+        "docker-base", help="make an image of this machine's Python, for `--backend docker`"
+    )
+    base.add_argument("--python", default="", help="another interpreter, 3.11 or newer")
+    base.set_defaults(command=commands.docker_base)
     return parser
 
 
@@ -156,9 +165,10 @@ def _run(parser: argparse.ArgumentParser) -> None:
     subject_options(parser)
     parser.add_argument(
         "--backend",
-        choices=("sim", "process"),
+        choices=("sim", "process", "docker"),
         default="",
-        help="the simulator, or real processes (default: what the agent needs)",
+        help="the simulator, real processes, or these with regions in containers (default: what "
+        "the agent needs)",
     )
     parser.add_argument(
         "--repeats",
@@ -166,6 +176,7 @@ def _run(parser: argparse.ArgumentParser) -> None:
         default=3,
         help="on real processes: how often the faults are repeated (default: 3)",
     )
+    toxiproxy_option(parser)
     parser.add_argument(
         "--seed", type=not_negative, action="append", default=[], help="may be given several times"
     )

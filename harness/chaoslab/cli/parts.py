@@ -16,7 +16,11 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+
+from chaoslab.backends.docker.daemon import version
+from chaoslab.core.errors import ChaosError
+from chaoslab.links.servers import ORIGINAL, missing_original
 
 CHROMIUM: Final = ("chromium", "chromium-browser", "google-chrome")
 _POSTGRES: Final = "/usr/lib/postgresql"  # where Debian keeps the programs of each version
@@ -60,32 +64,21 @@ def postgres_program(name: str, /) -> str | None:
 
 
 def _docker() -> str:
-    _package("docker", "real")
-    docker: Any = importlib.import_module("docker")
     try:
-        client = docker.from_env(timeout=_TIMEOUT_S)
-        try:
-            told = client.version()
-        finally:
-            client.close()
-    except (docker.errors.DockerException, OSError) as error:
-        words = " ".join(str(error).split())[:200]
-        raise _AbsentError(
-            f"no daemon answers: {words}; only --backend docker needs it: start dockerd"
-        ) from None
-    return f"daemon {told['Version']}, API {told['ApiVersion']}"
+        return version()
+    except ChaosError as error:
+        raise _AbsentError(f"{error}; only --backend docker needs it") from None
 
 
 def _toxiproxy() -> str:
     _package("toxiproxy", "real")
-    found = shutil.which("toxiproxy-server")
-    if found is None:
+    words = missing_original()
+    if words:
         raise _AbsentError(
-            "toxiproxy-server is not on PATH; only --toxiproxy original needs it (the lab has one "
-            "of its own): go install github.com/Shopify/toxiproxy/v2/cmd/server@latest, and name "
-            "it toxiproxy-server"
+            f"{words}: go install github.com/Shopify/toxiproxy/v2/cmd/server@v2.5.0, "
+            f"and name it {ORIGINAL}"
         )
-    return _said(found, "--version")
+    return str(shutil.which(ORIGINAL))
 
 
 def _postgres() -> str:

@@ -36,6 +36,7 @@ from chaoslab.run.select import (
     contract_notes,
     scenario_files,
     specs_for,
+    with_toxiproxy,
 )
 from chaoslab.run.shards import (
     check_durations,
@@ -60,8 +61,9 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     known = load_known(arguments.known, today=utc_today())
     subjects, plan = _asked(arguments, agent, profile)
     specs, shard = _part(arguments, order(plan) if profile or max_ms else plan)
-    if any(spec.target is not None for spec in plan):
-        check_packages()
+    targets = [spec.target for spec in plan if spec.target is not None]
+    if targets:
+        check_packages(containers=any(target.containers for target in targets))
     reports: Path = arguments.reports
     workers = Workers(watchdog_ms=arguments.watchdog * 1000, in_process=arguments.in_process)
 
@@ -119,6 +121,7 @@ def _asked(
         backend=arguments.backend,
         repeats=arguments.repeats,
     )
+    subjects = with_toxiproxy(subjects, arguments.toxiproxy)
     if profile is not None and not arguments.seed:
         subjects = with_seeds(subjects, profile.seeds)
     if not (arguments.planted or (profile is not None and profile.planted)):

@@ -68,7 +68,10 @@ class Target:
     its end: it prints JSON, the agent's own state. `silence_ms`: a request that a
     fault leaves without an answer ends after this long with a broken connection, if the agent
     has not given up before. `speed`: how much faster than real time the lab's clock runs, for
-    agents that take their time from the lab.
+    agents that take their time from the lab. `toxiproxy`: which server stands in every
+    line of the regions; none where it is empty. `containers`: the regions of the world are
+    containers, not processes; the agent itself is never one. It is asked for by `--backend docker`
+    and is no line of a contract.
     """
 
     commands: tuple[tuple[str, ...], ...]
@@ -90,6 +93,8 @@ class Target:
     silence_ms: int = 5_000
     linger_ms: int = 500
     speed: int = 1
+    containers: bool = False
+    toxiproxy: str = ""
 
     @property
     def wall_ms_max(self) -> int:

@@ -41,7 +41,7 @@ _ENTRY: Final = {
     **dict.fromkeys(("expected_check", "broke", "differs", "vacuous"), _TEXT_OR_NONE),
     "not_applicable": _TEXT_OR_NONE,
     "role": {"subject", "negative-control"},
-    "backend": {"sim", "process"},
+    "backend": {"sim", "process", "docker"},
     "verdict": {"valid", "invalid", "unknown", "not-applicable"},
     "caught": (bool, None),
     "deterministic": bool,

@@ -135,7 +135,7 @@ def place_of(run: Mapping[str, Any], /) -> str:
     >>> place_of({"scenario": "matrix/x", "seed": 3, "backend": "process"})
     'matrix/x seed 3 (process)'
     """
-    where = " (process)" if run["backend"] == "process" else ""
+    where = "" if run["backend"] == "sim" else f" ({run['backend']})"
     return f"{run['scenario']} seed {run['seed']}{where}"
 
 

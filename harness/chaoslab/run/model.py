@@ -55,7 +55,9 @@ class RunSpec:
     @property
     def backend(self) -> str:
         """Where its executions happen."""
-        return "sim" if self.target is None else "process"
+        if self.target is None:
+            return "sim"
+        return "docker" if self.target.containers else "process"
 
     @property
     def id(self) -> str:
@@ -63,7 +65,7 @@ class RunSpec:
         location = self.agent.rpartition(":")[0]
         agent = Path(location).stem.rpartition(".")[2] or self.contract.name or "agent"
         if self.target is not None and location:
-            agent += "-process"
+            agent += f"-{self.backend}"
         text = f"{self.scenario.family}-{self.scenario.name}--{agent}--s{self.seed}"
         return re.sub(r"[^A-Za-z0-9_.-]+", "-", text)
 
@@ -73,6 +75,8 @@ class RunSpec:
         parts: list[Json] = [__version__, self.id, self.agent, self.seed, self.role]
         parts += [self.expected_check, self.scenario_text, self.contract_raw, *self.sources]
         parts += [self.backend, self.repeats if self.target is not None else 0]
+        if self.target is not None:
+            parts.append(self.target.toxiproxy)
         return digest(parts, size=16)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from chaoslab.backends.live import shim_target
 from chaoslab.contract import default_contract
 from chaoslab.contract.loader import contract_from
+from chaoslab.contract.target import Target
 from chaoslab.core.errors import FormatError, ScenarioError
 from chaoslab.run.model import RunSpec
 from chaoslab.run.store import FORMAT, read_run
@@ -31,6 +32,14 @@ def _choices(path: Path) -> dict[str, int]:
 def spec_of(folder: Path, /) -> RunSpec:
     """The run that left this folder, with its recorded choices. FormatError where it is damaged."""
     whole = read_run(folder / "run.json")
+    spec = _spec(folder, whole)
+    how = whole.get("toxiproxy", "")
+    if spec.target is None or not how:
+        return spec
+    return replace(spec, target=replace(spec.target, toxiproxy=how))
+
+
+def _spec(folder: Path, whole: Mapping[str, Any]) -> RunSpec:
     entry = whole["run"]
     try:
         text = (folder / "scenario.toml").read_text(encoding="utf-8")
@@ -64,9 +73,16 @@ def spec_of(folder: Path, /) -> RunSpec:
         role=entry["role"],
         expected_check=entry["expected_check"] or "",
         choices=choices,
-        target=shim_target(entry["agent"]) if entry["backend"] == "process" else None,
+        target=_target_of(entry),
         repeats=repeats,
     )
+
+
+def _target_of(entry: Mapping[str, Any]) -> Target | None:
+    """Where the executions of a packaged or imported agent happened."""
+    if entry["backend"] == "sim":
+        return None
+    return shim_target(entry["agent"], containers=entry["backend"] == "docker")
 
 
 def _team_spec(whole: Mapping[str, Any], raw: Mapping[str, Any], text: str, path: str) -> RunSpec:
@@ -86,5 +102,5 @@ def _team_spec(whole: Mapping[str, Any], raw: Mapping[str, Any], text: str, path
         contract_raw=team.raw,
         contract_file=file,
         seed=entry["seed"],
-        target=team.target,
+        target=replace(team.target, containers=entry["backend"] == "docker"),
     )

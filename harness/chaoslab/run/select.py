@@ -12,16 +12,18 @@ import importlib.util
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import chaoslab
 from chaoslab.adapters import AgentSource
-from chaoslab.backends.live import shim_target
+from chaoslab.backends.live import check_toxiproxy, shim_target
 from chaoslab.check import CHECK_IDS
 from chaoslab.contract import Contract, default_contract
 from chaoslab.contract.loader import contract_from, raw_contract
+from chaoslab.contract.target import Target
 from chaoslab.core.errors import ContractError, ScenarioError, UsageError
 from chaoslab.core.resources import data_root, resource_path
 from chaoslab.run.model import RunSpec
@@ -156,6 +158,23 @@ def specs_for(
     return _unique(specs)
 
 
+def with_toxiproxy(specs: Sequence[RunSpec], how: str, /) -> list[RunSpec]:
+    """The same runs with a Toxiproxy server in every line of their regions. UsageError where one of
+    them has no lines, and where the server cannot be had."""
+    if not how or not specs:
+        return list(specs)
+    if any(spec.target is None for spec in specs):
+        raise UsageError(
+            "Toxiproxy is for lines between real processes; the simulator has a network of its own",
+            value=how,
+            hint="add --backend process, or leave --toxiproxy away",
+        )
+    check_toxiproxy(how)
+    return [
+        replace(s, target=replace(s.target, toxiproxy=how)) for s in specs if s.target is not None
+    ]
+
+
 def _unique(specs: list[RunSpec]) -> list[RunSpec]:
     """Each run once; two different files under one name are refused."""
     out: dict[str, RunSpec] = {}
@@ -184,10 +203,11 @@ def specs_of(
     """The runs of one scenario, one a seed; `planted_for` is the check that must be broken.
 
     An agent that is a team's file runs on real processes, any other does with `backend`
-    "process".
+    "process"; with "docker" the regions of either are containers.
     """
     if is_team_file(agent):
-        return _team_specs(path, scenario, agent, seeds=seeds, repeats=repeats)
+        specs = _team_specs(path, scenario, agent, seeds=seeds, repeats=repeats)
+        return [_in_containers(spec) for spec in specs] if backend == "docker" else specs
     workload = find_workload(scenario.workload.use)
     found, raw = find_contract(agent, contract, workload)
     expected = planted_for or ("" if scenario.expect == "valid" else scenario.expect)
@@ -203,11 +223,22 @@ def specs_of(
             role="negative-control" if planted_for else "subject",
             expected_check=expected,
             sources=_sources(agent, scenario, found),
-            target=shim_target(agent) if backend == "process" else None,
+            target=_target_of(agent, backend),
             repeats=repeats,
         )
         for seed in (seeds or scenario.schedule.seeds)
     ]
+
+
+def _target_of(agent: str, backend: str) -> Target | None:
+    if backend not in ("process", "docker"):
+        return None
+    return shim_target(agent, containers=backend == "docker")
+
+
+def _in_containers(spec: RunSpec) -> RunSpec:
+    assert spec.target is not None
+    return replace(spec, target=replace(spec.target, containers=True))
 
 
 def _team_specs(

@@ -79,6 +79,7 @@ class Campaign:
             "contract": record.spec.contract_raw,
             "contract_file": record.spec.contract_file or None,
             "run": entry,
+            "toxiproxy": "" if record.spec.target is None else record.spec.target.toxiproxy,
             "notes": [visible(record.mask.text(n), lines=True) for n in record.notes],
         }
         try:

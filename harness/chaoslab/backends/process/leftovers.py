@@ -27,7 +27,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -46,6 +46,7 @@ _SUBREAPER: Final = 36
 _TRIES: Final = 3
 _REAPS: Final = 40
 _homes: dict[str, Home] = {}
+_further: list[Callable[[], int]] = []
 _orphans_are_ours = threading.Event()
 
 
@@ -59,7 +60,13 @@ class Home:
         self._lock = os.open(made, os.O_RDONLY)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         self.path = made.rename(made.with_name(_PREFIX + made.name.rpartition("-")[2]))
+        self._at_end: list[Callable[[], None]] = []
         _homes[run] = self
+
+    def at_end(self, action: Callable[[], None], /) -> None:
+        """Has something done before it is removed, however the execution ends, the death of the
+        process that asked for it included; it may be done a second time."""
+        self._at_end.append(action)
 
     def fill(self, template: str, /) -> None:
         """Copies a file, or what is in a folder, into it. LabError where that cannot be done."""
@@ -77,6 +84,8 @@ class Home:
         """Removes it, and ends what is left of its processes."""
         if _homes.pop(self.run, None) is None:
             return
+        for action in self._at_end:
+            action()
         kill_strays(self.run)
         if _orphans_are_ours.is_set() and not _homes:
             _kill_orphans()
@@ -101,9 +110,15 @@ def held(folder: Path, /) -> bool:
     return False
 
 
+def also_sweep(further: Callable[[], int], /) -> None:
+    """From now on a sweep does this as well: what is not only processes and folders."""
+    if further not in _further:
+        _further.append(further)
+
+
 def sweep() -> int:
     """Ends and removes what labs that are dead have left; how many processes and folders."""
-    count = 0
+    count = sum(further() for further in _further)
     for _ in range(_TRIES):
         found = _abandoned()
         if not found:

@@ -140,7 +140,11 @@ def what_was_tested(
     contracts = _distinct(r["contract"] for r in subjects)
     if rules:
         contracts = [*contracts, f"ruleset {', '.join(sorted(str(r) for r in rules))}"]
-    backends = {"sim": "simulator", "process": "real processes (recorded, not deterministic)"}
+    backends = {
+        "sim": "simulator",
+        "process": "real processes (recorded, not deterministic)",
+        "docker": "real processes, regions in containers (recorded, not deterministic)",
+    }
     rows = [
         ("Agent", _distinct(r["agent"] for r in subjects)),
         ("Contract", contracts),
