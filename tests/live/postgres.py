@@ -11,6 +11,7 @@ started the child, and a test may start a server again from a thread of a pool.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pwd
 import re
@@ -218,6 +219,11 @@ def server() -> Iterator[Server]:
         guard.wait()
 
 
+def _end_with_the_main_thread() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
 def main(argv: Sequence[str]) -> int:
     """Runs a command beside a server; its exit code."""
     if not argv or missing():
@@ -227,7 +233,10 @@ def main(argv: Sequence[str]) -> int:
         signal.signal(number, lambda *_: sys.exit(130))
     with server() as made:
         with subprocess.Popen(
-            argv, env={**os.environ, VARIABLE: made.url}, start_new_session=True
+            argv,
+            env={**os.environ, VARIABLE: made.url},
+            start_new_session=True,
+            preexec_fn=_end_with_the_main_thread,
         ) as command:
             try:
                 return command.wait()
