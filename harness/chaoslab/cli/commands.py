@@ -31,6 +31,7 @@ from chaoslab.run.select import (
     known_scenarios,
     scenario_files,
     specs_for,
+    with_store,
 )
 from chaoslab.run.selftest import selftest as judge_checks
 from chaoslab.run.store import Campaign, read_run
@@ -123,6 +124,8 @@ def replay(arguments: argparse.Namespace, console: Console) -> int:
     # Where the agent was broken without any fault, that execution is all there is.
     name = "fault.jsonl" if before["faults_ran"] else "control.jsonl"
     spec = spec_of(folder)
+    if spec.target is not None:
+        [spec] = with_store([spec], spec.target.store)
     workers = Workers(in_process=arguments.in_process)
     with tempfile.TemporaryDirectory(prefix="chaoslab-") as scratch:
         try:

@@ -26,6 +26,7 @@ from chaoslab.cli.options import (
     campaign_options,
     not_negative,
     positive,
+    store_option,
     subject_options,
 )
 from chaoslab.cli.run import run
@@ -160,6 +161,7 @@ def _run(parser: argparse.ArgumentParser) -> None:
         default="",
         help="the simulator, or real processes (default: what the agent needs)",
     )
+    store_option(parser)
     parser.add_argument(
         "--repeats",
         type=positive,

@@ -44,7 +44,7 @@ _SECRET: Final = re.compile(r"(?<=//)([^/@:]*):.*(?=@)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreAt:
-    """A store; by default that of the region itself."""
+    """A store; by default that of the region itself. `server`: the version that answered."""
 
     kind: Literal["sqlite", "postgresql"] = "sqlite"
     user: str = ""
@@ -52,6 +52,7 @@ class StoreAt:
     host: str = ""
     port: int = _PORT
     database: str = ""
+    server: str = ""
 
     def __str__(self) -> str:
         return self.kind if self.kind == "sqlite" else self._address(quote(self.user, safe=""))
@@ -71,6 +72,15 @@ class StoreAt:
     def environment(self) -> dict[str, str]:
         """What a process needs beside `str(store)` to connect."""
         return {PASSWORD: self.password} if self.password else {}
+
+    def to_json(self) -> dict[str, str | None]:
+        """What may go on record.
+
+        >>> StoreAt().to_json()
+        {'kind': 'sqlite', 'address': None, 'server': None}
+        """
+        address = None if self.kind == "sqlite" else str(self)
+        return {"kind": self.kind, "address": address, "server": self.server or None}
 
     def hidden(self, text: str, /) -> str:
         """A text of somebody else's, such as an error of the database, without the password.
@@ -92,7 +102,7 @@ def store_from(text: str, /, *, environment: Mapping[str, str] | None = None) ->
     if text in ("", "sqlite"):
         return SQLITE
     if text != "postgresql":
-        return _postgres(text, env, "--store")
+        return _with_password(_postgres(text, env, "--store"), env)
     if not env.get(VARIABLE):
         raise UsageError(
             f"the store is named postgresql, and {VARIABLE} does not say where that is",
@@ -100,6 +110,15 @@ def store_from(text: str, /, *, environment: Mapping[str, str] | None = None) ->
             hint="set it, or name the whole address",
         )
     return _postgres(env[VARIABLE], env, VARIABLE)
+
+
+def _with_password(store: StoreAt, env: Mapping[str, str]) -> StoreAt:
+    """The store, with the password of the address in the environment where both are the same: a
+    run that is done again has its address on record, and no password."""
+    if store.password or not env.get(VARIABLE):
+        return store
+    known = _postgres(env[VARIABLE], env, VARIABLE)
+    return known if str(known) == str(store) else store
 
 
 def _postgres(text: str, env: Mapping[str, str], where: str) -> StoreAt:

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from chaoslab.contract.stores import SQLITE, StoreAt
 from chaoslab.core.jsons import Json
 
 SubmitHow = Literal["post", "stdin", "queue", "run"]
@@ -68,7 +69,7 @@ class Target:
     its end: it prints JSON, the agent's own state. `silence_ms`: a request that a
     fault leaves without an answer ends after this long with a broken connection, if the agent
     has not given up before. `speed`: how much faster than real time the lab's clock runs, for
-    agents that take their time from the lab.
+    agents that take their time from the lab. `store`: where the regions keep memory.
     """
 
     commands: tuple[tuple[str, ...], ...]
@@ -90,6 +91,7 @@ class Target:
     silence_ms: int = 5_000
     linger_ms: int = 500
     speed: int = 1
+    store: StoreAt = SQLITE
 
     @property
     def wall_ms_max(self) -> int:

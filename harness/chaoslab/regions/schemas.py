@@ -77,7 +77,9 @@ class Schema:
             # In one transaction: a schema without its comment would be taken for abandoned.
             with self._base.transaction():
                 self._base.execute(f'create schema "{self.name}"')
-                self._base.execute(f'comment on schema "{self.name}" is {_quoted(_maker())}')
+                self._base.execute(
+                    f'comment on schema "{self.name}" is {_quoted(_maker(_now_s(self._base)))}'
+                )
         except BaseException:
             self._base.close()
             raise
@@ -112,13 +114,14 @@ def _drop_abandoned(base: psycopg.Connection[Any]) -> int:
     import psycopg  # noqa: PLC0415
 
     rows = base.execute(
-        "select nspname, obj_description(oid, 'pg_namespace') from pg_namespace "
+        "select nspname, obj_description(oid, 'pg_namespace'), "
+        "extract(epoch from now())::bigint from pg_namespace "
         "where nspname like %s order by nspname",
         (PREFIX.replace("_", r"\_") + "%",),
     ).fetchall()
     count = 0
-    for name, comment in rows:
-        if _alive(comment):
+    for name, comment, now_s in rows:
+        if _alive(comment, now_s):
             continue
         with _locked(base, name) as ours:
             if ours:
@@ -167,19 +170,30 @@ def _number(name: str) -> int:
     return number - (1 << 32) if number >= 1 << 31 else number
 
 
-def _maker() -> str:
-    """Which process made a schema, so that another one can see whether it lives."""
-    return json.dumps({"machine": _machine(), "pid": os.getpid(), "born": _born(os.getpid())})
+def _now_s(base: psycopg.Connection[Any]) -> int:
+    """The server's time, which is the same for all labs."""
+    (now_s,) = base.execute("select extract(epoch from now())::bigint").fetchone() or (0,)
+    return int(now_s)
 
 
-def _alive(comment: str | None) -> bool:
-    """Whether the process that a comment names lives, as far as can be seen from here."""
+def _maker(now_s: int) -> str:
+    """Which process makes a schema, so that another one can see whether it lives."""
+    pid = os.getpid()
+    return json.dumps({"machine": _machine(), "pid": pid, "born": _born(pid), "made_s": now_s})
+
+
+def _alive(comment: str | None, now_s: int) -> bool:
+    """Whether the process that a comment names lives. One of another machine, or in another
+    container, cannot be seen from here: it is taken to live for a while."""
     try:
         maker = json.loads(comment or "")
-        machine, pid, born = maker["machine"], int(maker["pid"]), maker["born"]
+        machine, pid, made_s = maker["machine"], int(maker["pid"]), int(maker["made_s"])
+        born = maker["born"]
     except (ValueError, KeyError, TypeError):
         return False
-    return machine == _machine() and born is not None and _born(pid) == born
+    if machine != _machine():
+        return made_s <= now_s < made_s + _LEFT_S
+    return born is not None and _born(pid) == born
 
 
 def _machine() -> str:

@@ -73,6 +73,8 @@ class RunSpec:
         parts: list[Json] = [__version__, self.id, self.agent, self.seed, self.role]
         parts += [self.expected_check, self.scenario_text, self.contract_raw, *self.sources]
         parts += [self.backend, self.repeats if self.target is not None else 0]
+        if self.target is not None:
+            parts.append(str(self.target.store))
         return digest(parts, size=16)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from chaoslab.backends.live import shim_target
 from chaoslab.contract import default_contract
 from chaoslab.contract.loader import contract_from
+from chaoslab.contract.stores import store_from
 from chaoslab.core.errors import FormatError, ScenarioError
 from chaoslab.run.model import RunSpec
 from chaoslab.run.store import FORMAT, read_run
@@ -31,6 +32,15 @@ def _choices(path: Path) -> dict[str, int]:
 def spec_of(folder: Path, /) -> RunSpec:
     """The run that left this folder, with its recorded choices. FormatError where it is damaged."""
     whole = read_run(folder / "run.json")
+    spec = _spec(folder, whole)
+    store = whole.get("store")
+    if spec.target is None or not store or not store["address"]:
+        return spec
+    target = replace(spec.target, store=store_from(store["address"]))
+    return replace(spec, target=target)
+
+
+def _spec(folder: Path, whole: Mapping[str, Any]) -> RunSpec:
     entry = whole["run"]
     try:
         text = (folder / "scenario.toml").read_text(encoding="utf-8")

@@ -12,16 +12,18 @@ import importlib.util
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import chaoslab
 from chaoslab.adapters import AgentSource
-from chaoslab.backends.live import shim_target
+from chaoslab.backends.live import check_store, shim_target
 from chaoslab.check import CHECK_IDS
 from chaoslab.contract import Contract, default_contract
 from chaoslab.contract.loader import contract_from, raw_contract
+from chaoslab.contract.stores import StoreAt
 from chaoslab.core.errors import ContractError, ScenarioError, UsageError
 from chaoslab.core.resources import data_root, resource_path
 from chaoslab.run.model import RunSpec
@@ -154,6 +156,21 @@ def specs_for(
     if problems:
         raise ScenarioError("\n".join(problems))
     return _unique(specs)
+
+
+def with_store(specs: Sequence[RunSpec], store: StoreAt, /) -> list[RunSpec]:
+    """The same runs over another store. UsageError where one of them has no use for it, and where
+    it does not answer."""
+    if store.kind == "sqlite" or not specs:
+        return list(specs)
+    if any(spec.target is None for spec in specs):
+        raise UsageError(
+            "a store is for regions that are processes, and the simulator has its own memory",
+            value=str(store),
+            hint="add --backend process, or leave --store away",
+        )
+    found = check_store(store)
+    return [replace(s, target=replace(s.target, store=found)) for s in specs if s.target is not None]
 
 
 def _unique(specs: list[RunSpec]) -> list[RunSpec]:
