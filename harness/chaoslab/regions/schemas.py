@@ -66,7 +66,7 @@ class Schema:
 
     def __init__(self, url: str, run: str, /) -> None:
         """Makes it, after dropping what dead labs left."""
-        clean = re.sub(r"[^a-z0-9]+", "_", run.lower())[:40]
+        clean = re.sub(r"[^a-z0-9]+", "_", run.lower())[:24]
         self.name = f"{PREFIX}{clean}_{secrets.token_hex(3)}"
         self._url = url
         self._base = connect(url, name=self.name)
@@ -136,8 +136,9 @@ def _drop(base: psycopg.Connection[Any], name: str) -> None:
     """Takes a schema away from whoever still works in it."""
     base.execute(
         "select pg_terminate_backend(pid) from pg_stat_activity "
-        "where application_name = %s and pid <> pg_backend_pid() and usename = current_user",
-        (name,),
+        "where (application_name = %s or starts_with(application_name, %s)) "
+        "and pid <> pg_backend_pid() and usename = current_user",
+        (name, f"{name}/"),
     )
     with base.transaction():
         base.execute(f"set local lock_timeout = {_BUSY_MS}")
