@@ -117,6 +117,7 @@ class Server:
             "fsync": "off",
             "shared_buffers": "16MB",
             "max_connections": "60",
+            "deadlock_timeout": "100ms",
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         with (self.folder / "log").open("ab") as log:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from zlib import crc32
@@ -66,6 +66,16 @@ class PostgresStore:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def at_commit(self) -> Callable[[], None] | None:
+        """Called in the thread of a change when all of it is done and COMMIT is about to be sent:
+        who wants a fault to strike just there waits in it."""
+        return self.transactions.at_commit
+
+    @at_commit.setter
+    def at_commit(self, called: Callable[[], None] | None) -> None:
+        self.transactions.at_commit = called
 
     def _make(self, base: Any) -> None:
         for statement in _TABLES:
