@@ -19,6 +19,7 @@ REAL_WORLD = (
     "core.clock",
     "backends",
     "links",
+    "regions",
     "serve",
     "adapters",
     "wasm",

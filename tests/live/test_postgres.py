@@ -1,5 +1,5 @@
-"""Memory in a real PostgreSQL: the same as in SQLite, and what only a database over a line can do to
-it: collide, be killed in the middle of a transaction, lose the answer to COMMIT itself."""
+"""Memory in a real PostgreSQL: the same as in SQLite, and what only a database over a line can do
+to it: collide, be killed in the middle of a transaction, lose the answer to COMMIT itself."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from tests.live.postgres import Server, need_postgres, server
 
 from chaoslab.regions.postgres import PostgresStore, with_schema
 from chaoslab.regions.rows import Change, Refusal, Row, Unsure
@@ -22,7 +23,6 @@ from chaoslab.regions.schemas import Schema, drop_abandoned
 from chaoslab.regions.sqlite import SqliteStore
 from chaoslab.regions.store import Store
 from chaoslab.regions.transactions import Patience, Transactions
-from tests.live.postgres import Server, need_postgres, server
 
 HARNESS = str(Path(__file__).parents[2] / "harness")
 SECONDS = 60.0
@@ -237,7 +237,7 @@ def test_a_deadlock_is_tried_again(two: tuple[Transactions, Transactions]) -> No
     both = threading.Barrier(2)
 
     def crossing(one: str, other: str) -> Callable[[Any], None]:
-        met = []
+        met: list[bool] = []
 
         def work(base: Any) -> None:
             add(base, one)
@@ -421,7 +421,11 @@ def test_what_a_dead_lab_left_is_dropped_and_what_a_living_one_has_is_not(
 def test_a_schema_is_dropped_under_a_store_that_still_has_it_open(database: Server) -> None:
     made = Schema(database.url, "Odd name; drop")
     with closing(PostgresStore(database.url, "eu", schema=made.name)) as store:
-        store.at_commit = lambda: made.close() and None
+
+        def at_commit() -> None:
+            assert made.close() == ""
+
+        store.at_commit = at_commit
         with suppress(Unsure):
             store.write(change("c1"))
         assert made.name not in schemas(database.url)

@@ -55,9 +55,7 @@ def main() -> int:
 
 
 async def _serve(given: argparse.Namespace) -> None:
-    region = Region(
-        given.name, given.token, lambda: store_of(given.store, given.data, given.name)
-    )
+    region = Region(given.name, given.token, lambda: store_of(given.store, given.data, given.name))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, region.stopped.set)

@@ -18,7 +18,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from zlib import crc32
 
-from chaoslab.regions.rows import Change, Row, State, judged, row_of
+from chaoslab.regions.rows import Change, Refusal, Row, State, judged, row_of
 from chaoslab.regions.transactions import Patience, Transactions
 
 _TABLE: Final = re.compile(r"<(\w+)>")
@@ -50,10 +50,10 @@ class PostgresStore:
     ) -> None:
         """`url` may go through a proxy. `reader`: to read only, beside the one that writes."""
         self._own = f"{table_name(region)}."
-        name = f"{schema}/{table_name(region, 18)}"  # PostgreSQL cuts it at 63
+        self._name = f"{schema}/{table_name(region, 18)}"  # PostgreSQL cuts it at 63
         self.transactions = Transactions(
             url,
-            name=f"{name}?" if reader else name,
+            name=f"{self._name}?" if reader else self._name,
             path=schema,
             patience=patience or Patience(),
         )
@@ -145,9 +145,15 @@ class PostgresStore:
         """What became of a change whose COMMIT was not answered, once nothing of it can be under
         way any more. For the record: an agent is never told what it could not know. Refusal where
         the database does not say."""
-        self.transactions.alone()
+        self.settle()
         found = self._rows("select row from <ledger> where uid = %s", [uid])
         return found[0] if found else None
+
+    def settle(self) -> None:
+        """Makes sure that nothing which a writer of this region left open can commit any more: its
+        process is dead, or its connection is given up. Refusal where the database does not say."""
+        if not self.transactions.alone(self._name):
+            raise Refusal("unavailable", "an earlier transaction of this region does not end")
 
     def _rows(self, query: str, values: Sequence[Any]) -> list[Row]:
         asked = self._sql(query)

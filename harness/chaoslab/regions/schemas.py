@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -65,9 +64,9 @@ class Schema:
     """A schema for one execution, held for as long as this lives."""
 
     def __init__(self, url: str, run: str, /) -> None:
-        """Makes it, after dropping what dead labs left."""
-        clean = re.sub(r"[^a-z0-9]+", "_", run.lower())[:24]
-        self.name = f"{PREFIX}{clean}_{secrets.token_hex(3)}"
+        """Makes it, after dropping what dead labs left. `run` is a name that no other execution
+        has."""
+        self.name = PREFIX + re.sub(r"[^a-z0-9]+", "_", run.lower())[:24]
         self._url = url
         self._base = connect(url, name=self.name)
         try:

@@ -70,9 +70,7 @@ class Region:
             stack.push_async_callback(self._in_thread, lambda: self._store.close())
             stack.push_async_callback(self._hang_up)
             own = await asyncio.start_server(self._asked, host, port, limit=LINE_BYTES_MAX)
-            peers = await asyncio.start_server(
-                self._visited, host, peer_port, limit=LINE_BYTES_MAX
-            )
+            peers = await asyncio.start_server(self._visited, host, peer_port, limit=LINE_BYTES_MAX)
             stack.callback(own.close)
             stack.callback(peers.close)
             ready(own.sockets[0].getsockname()[1], peers.sockets[0].getsockname()[1])

@@ -21,8 +21,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from random import Random
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from zlib import crc32
 
 from chaoslab.regions.rows import Refusal, Unsure
 
@@ -36,7 +36,6 @@ T = TypeVar("T")
 _AGAIN: Final = frozenset(("40001", "40P01"))
 _BROKEN: Final = ("08", "57P")  # the connection, and a server that ends or starts
 _BUSY: Final = frozenset(("55P03", "57014"))  # a lock, a statement that took too long
-_PAUSE_MS: Final = (1, 40)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +63,8 @@ class Transactions:
         self._url, self._name, self._path, self._patience = url, name, path, patience
         self._base: Base | None = None
         self._line: socket.socket | None = None
-        self._random = Random()  # noqa: S311  # two that collided must not collide again
+        # Two that collided must not collide again, and no two have the same name.
+        self._pause_s = (1 + crc32(name.encode()) % 17) / 1000
         self.at_commit: Callable[[], None] | None = None
         self.retried = 0
 
@@ -77,14 +77,15 @@ class Transactions:
         """Does something in one statement that changes nothing. Refusal where nobody answers."""
         return self._tried(lambda base: self._asked(base, work))
 
-    def alone(self, limit_ms: int = 5_000, /) -> bool:
-        """Ends every other connection of this name; whether all are gone in time. From then on
-        nothing that was left open, by us or by a process before us, can commit any more."""
+    def alone(self, name: str = "", /, *, limit_ms: int = 5_000) -> bool:
+        """Ends every other connection of a name, by default our own; whether all are gone in time.
+        From then on nothing that they left open can commit any more."""
         query = (
             "select bool_and(pg_terminate_backend(pid, %s)) from pg_stat_activity "
             "where application_name = %s and pid <> pg_backend_pid() and usename = current_user"
         )
-        gone = self.read(lambda base: base.execute(query, (limit_ms, self._name)).fetchone())
+        asked = (limit_ms, name or self._name)
+        gone = self.read(lambda base: base.execute(query, asked).fetchone())
         return gone is None or gone[0] is not False
 
     def close(self) -> None:
@@ -111,7 +112,7 @@ class Transactions:
                 if fresh:
                     raise _no_connection() from stale.__cause__
             except _Collided as collided:
-                pause_s = self._random.uniform(*_PAUSE_MS) / 1000 * number
+                pause_s = self._pause_s * number
                 if number >= self._patience.tries or time.monotonic() + pause_s > until:
                     words = "other transactions were in the way, again and again"
                     raise Refusal("unavailable", words, tries=number) from collided.__cause__

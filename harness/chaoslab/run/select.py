@@ -170,7 +170,9 @@ def with_store(specs: Sequence[RunSpec], store: StoreAt, /) -> list[RunSpec]:
             hint="add --backend process, or leave --store away",
         )
     found = check_store(store)
-    return [replace(s, target=replace(s.target, store=found)) for s in specs if s.target is not None]
+    return [
+        replace(s, target=replace(s.target, store=found)) for s in specs if s.target is not None
+    ]
 
 
 def _unique(specs: list[RunSpec]) -> list[RunSpec]:

@@ -140,7 +140,7 @@ def test_the_database_is_the_sources_then_the_services_then_the_agents(base: Pat
 
 def test_postgres_without_its_driver_says_what_to_install() -> None:
     try:
-        import psycopg  # type: ignore[import-not-found]  # noqa: F401
+        import psycopg  # noqa: F401
     except ImportError:
         found = failing(EffectSource(sql=SQL, database="postgresql://127.0.0.1:1/x"))
         assert "chaoslab[real]" in str(found)
