@@ -3,13 +3,15 @@ to it: collide, be killed in the middle of a transaction, lose the answer to COM
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,12 +19,14 @@ from typing import Any
 import pytest
 from tests.live.postgres import Server, need_postgres, server
 
+from chaoslab.contract.stores import store_from
 from chaoslab.regions.postgres import PostgresStore, with_schema
 from chaoslab.regions.rows import Change, Refusal, Row, Unsure
 from chaoslab.regions.schemas import Schema, drop_abandoned
 from chaoslab.regions.sqlite import SqliteStore
 from chaoslab.regions.store import Store
 from chaoslab.regions.transactions import Patience, Transactions
+from chaoslab.regions.wire import Asking
 
 HARNESS = str(Path(__file__).parents[2] / "harness")
 SECONDS = 60.0
@@ -141,10 +145,8 @@ def test_a_region_is_there_again_with_all_that_it_had(
 
 
 def test_a_change_is_never_committed_twice(store: PostgresStore) -> None:
-    import psycopg
-
     store.write(change("c1"))
-    with pytest.raises(psycopg.errors.UniqueViolation):
+    with pytest.raises(Refusal, match="duplicate key"):
         store.write(change("c1"))
     assert [row.uid for row in store.ledger(0)] == ["c1"]
     assert store.state().count == 1
@@ -326,6 +328,7 @@ def test_a_connection_that_is_ended_by_the_server_is_no_open_question(
 
 HELD = """
 import sys
+from chaoslab.contract.stores import store_from
 from chaoslab.regions.postgres import PostgresStore
 from chaoslab.regions.rows import Change
 store = PostgresStore(sys.argv[1], "eu", schema=sys.argv[2])
@@ -375,6 +378,77 @@ def test_a_region_that_opens_takes_the_place_of_the_one_before_it(
         assert again.ledger(0) == []
         again.write(change("c2"))
         assert [row.uid for row in again.ledger(0)] == ["c2"]
+
+
+# -- a region's process, held at its COMMIT
+
+
+@asynccontextmanager
+async def region(url: str, schema: str, data: Path) -> AsyncIterator[tuple[Asking, Any]]:
+    """A region that leads, as a process of its own, and who speaks with it. The password is in its
+    environment, as in an execution."""
+    store = store_from(url, environment={})
+    process = await asyncio.create_subprocess_exec(
+        *[sys.executable, "-m", "chaoslab.regions", "--name", "eu", "--data", str(data)],
+        *["--store", with_schema(str(store), schema)],
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": HARNESS, "CHAOSLAB_TOKEN": "t", **store.environment},
+    )
+    assert process.stdout is not None
+    asking = None
+    try:
+        line = await asyncio.wait_for(process.stdout.readline(), SECONDS)
+        asking = await Asking.at("127.0.0.1", json.loads(line)["port"], "t")
+        await asking.ask("lead", epoch=1)
+        yield asking, process
+    finally:
+        if asking is not None:
+            await asking.close()
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+def test_a_region_stands_at_its_commit_until_it_is_released(
+    database: Server, schema: str, tmp_path: Path
+) -> None:
+    async def played() -> None:
+        async with region(database.url, schema, tmp_path) as (asking, _):
+            await asking.ask("arm", point="commit")
+            writing = asyncio.ensure_future(asking.ask("write", change=change("c1").json()))
+            await asyncio.wait_for(asking.ask("held"), SECONDS)
+            assert not writing.done()
+            assert ledger(database.url, schema) == []
+            await asking.ask("release")
+            assert (await asyncio.wait_for(writing, SECONDS))["nth"] == 1
+            assert ledger(database.url, schema) == ["c1"]
+
+    asyncio.run(played())
+
+
+def test_a_region_that_dies_at_its_commit_has_committed_nothing(
+    database: Server, schema: str, tmp_path: Path
+) -> None:
+    async def played() -> None:
+        async with region(database.url, schema, tmp_path) as (asking, process):
+            await asking.ask("arm", point="commit")
+            writing = asyncio.ensure_future(asking.ask("write", change=change("c1").json()))
+            await asyncio.wait_for(asking.ask("held"), SECONDS)
+            process.kill()
+            with pytest.raises(ConnectionError):
+                await asyncio.wait_for(writing, SECONDS)
+        async with region(database.url, schema, tmp_path) as (asking, _):
+            assert ledger(database.url, schema) == []
+            await asking.ask("write", change=change("c2").json())
+            assert ledger(database.url, schema) == ["c2"]
+
+    asyncio.run(played())
+
+
+def ledger(url: str, schema: str) -> list[str]:
+    """What the referee reads."""
+    with closing(PostgresStore(url, "eu", schema=schema, reader=True)) as reader:
+        return [row.uid for row in reader.ledger(0)]
 
 
 # -- schemas

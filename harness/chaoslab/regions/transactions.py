@@ -165,7 +165,8 @@ class Transactions:
             return _Collided()
         if code in _BUSY:
             return Refusal("unavailable", "the database was too busy for it")
-        return error
+        said = str(error).partition("\n")[0]
+        return Refusal("unavailable", f"the database refuses: {said}", sqlstate=code)
 
     # -- the connection
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from chaoslab.contract.stores import StoreAt
 from chaoslab.core.errors import LabError
@@ -18,6 +18,8 @@ from chaoslab.regions.postgres import PostgresStore, with_schema
 from chaoslab.regions.rows import Refusal, Row
 from chaoslab.regions.schemas import Schema
 from chaoslab.regions.sqlite import SqliteStore
+
+_NO_TABLE: Final = "42P01"
 
 
 class Keep(Protocol):
@@ -106,16 +108,14 @@ class Tables:
 
     def ledger(self, region: str, after: int, /, *, dead: bool = False) -> list[Row]:
         """See `Keep`. It is read without any proxy: the referee sees all."""
-        import psycopg  # noqa: PLC0415
-
         store = PostgresStore(self._store.url, region, schema=self._schema.name, reader=True)
         try:
             if dead:
                 store.settle()
             return store.ledger(after)
-        except psycopg.errors.UndefinedTable:
-            return []  # it has not come to life yet
         except Refusal as refusal:
+            if refusal.details.get("sqlstate") == _NO_TABLE:
+                return []  # the region has not come to life yet
             raise LabError(
                 f"what {region} committed cannot be read: {refusal.words}", value=str(self._store)
             ) from None
