@@ -67,7 +67,7 @@ class Region:
         async with AsyncExitStack() as stack:
             stack.callback(self._thread.shutdown, wait=False, cancel_futures=True)
             self._store = await self._in_thread(self._opened)
-            stack.push_async_callback(self._in_thread, lambda: self._store.close())
+            stack.push_async_callback(self._in_thread, self._store.close)
             stack.push_async_callback(self._hang_up)
             own = await asyncio.start_server(self._asked, host, port, limit=LINE_BYTES_MAX)
             peers = await asyncio.start_server(self._visited, host, peer_port, limit=LINE_BYTES_MAX)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,8 @@ class Call:
     `begin` may answer at once (a reply) or raise; None means that `commit` follows after
     `duration_ms`. `steps` replaces `commit` for a group that is written item by item.
     `outside`: the service is beyond the region's link. `local`: it runs inside the process.
-    `remote` replaces `commit` where the service is not the lab's own and answers in its own time;
+    `remote` replaces `commit`, and `remote_steps` `steps`, where the service is not in the lab and
+    answers in its own time;
     `type_of` says whether such an answer is a success.
     """
 
@@ -34,6 +35,7 @@ class Call:
     abandon: Callable[[], None] = field(default=lambda: None)
     steps: Callable[[Caller], Iterator[Any]] | None = None
     remote: Callable[[Caller], Awaitable[Any]] | None = None
+    remote_steps: Callable[[Caller], AsyncIterator[Any]] | None = None
     result: Callable[[Any], Json] = field(default=lambda value: None)
     type_of: Callable[[Any], OpType] = field(default=lambda reply: "ok")
     key: str | None = None
@@ -41,3 +43,8 @@ class Call:
     base_ms: int = 1
     outside: bool = True
     local: bool = False
+
+    @property
+    def distant(self) -> bool:
+        """Whether somebody else than the lab carries it out."""
+        return self.remote is not None or self.remote_steps is not None

@@ -41,10 +41,9 @@ def final_reads(hub: Hub, supervisor: Supervisor) -> None:
             hub.recorder.add("event", "final.effects", {"tool": tool, "effects": effects})
     for words in hub.model.departed:
         hub.recorder.add("event", "model.departed", {"words": words})
-    primary = hub.memory.copies[supervisor.home]
     items: list[Json] = [
         {"id": i.id, "value": i.value, "version": list(i.version)}
-        for i in hub.memory.scan(primary, "", hub.loop.now_ns)
+        for i in hub.standing(supervisor.home)
     ]
     hub.recorder.add("event", "final.memory", {"items": items})
     outcomes: dict[str, Json] = {

@@ -10,13 +10,14 @@ A deadline ends the waiting, never the request.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from typing import Any
 
 from chaoslab.backends.common.call import Call
+from chaoslab.backends.common.distant import CUT_OFF, asked, copied, stopped
 from chaoslab.backends.common.hub import DOING, MS, Doing, Hub, Process
 from chaoslab.backends.common.loop import Event
 from chaoslab.core.jsons import Json
@@ -26,7 +27,6 @@ from chaoslab.world.errors import (
     ConnectionReset,
     DeadlineExceeded,
     Indeterminate,
-    PartialWrite,
     RateLimited,
     ServerError,
     Trapped,
@@ -263,8 +263,8 @@ class Flight:
                 self._copy_commits()
 
     def _copy_commits(self) -> None:
-        if self.call.remote is not None:
-            self._hub.loop.create_task(self._copy_forward(self.call.remote), context=Context())
+        if self.call.distant:
+            self._hub.loop.create_task(copied(self.call, self._caller()), context=Context())
             return
         with suppress(WorldError):
             if self.call.steps is not None:
@@ -305,8 +305,8 @@ class Flight:
     def _commit(self) -> None:
         if self.call.local and not self.process.alive:
             return
-        if self.call.remote is not None:
-            self._hub.loop.create_task(self._forward(self.call.remote), context=Context())
+        if self.call.distant:
+            self._hub.loop.create_task(self._forward(), context=Context())
             return
         try:
             if self.call.steps is not None:
@@ -322,18 +322,15 @@ class Flight:
         if reply is not None:
             self._after_commit(reply)
 
-    async def _forward(self, remote: Callable[[Caller], Awaitable[Any]]) -> None:
+    async def _forward(self) -> None:
         """Asks a service that is not the lab's own, and reads its answer in full."""
         try:
-            reply = await remote(self._caller())
+            reply = await asked(self.call, self._caller(), self._cut_off)
         except WorldError as error:
             self._reply(None, error)
             return
-        self._after_commit(reply)
-
-    async def _copy_forward(self, remote: Callable[[Caller], Awaitable[Any]]) -> None:
-        with suppress(WorldError):
-            await remote(self._caller())
+        if reply is not CUT_OFF:
+            self._after_commit(reply)
 
     def _commit_steps(self, steps: Callable[[Caller], Iterator[Any]]) -> Any:
         """Commits a group item by item. None: it was cut off and the answer is on its way."""
@@ -341,22 +338,24 @@ class Flight:
         try:
             for version in steps(self._caller()):
                 done.append(version)
-                for one in self._mid_write(len(done)):
-                    kind = one.fault.kind
-                    if kind in ("crash", "pause"):
-                        self._hurt(one)
-                        if kind == "pause":
-                            continue
-                    elif kind in ("reset", "error-reply"):
-                        self._refuse(kind)
+                if self._cut_off(len(done)):
                     return None
         except WorldError as error:
-            if not done or isinstance(error, Indeterminate):
-                raise
-            raise PartialWrite(
-                "the group stopped in its middle", written=len(done), error=error.code
-            ) from None
+            raise stopped(error, done) from None
         return tuple(done)
+
+    def _cut_off(self, written: int) -> bool:
+        """Whether a group ends after so many of its items."""
+        for one in self._mid_write(written):
+            kind = one.fault.kind
+            if kind in ("crash", "pause"):
+                self._hurt(one)
+                if kind == "pause":
+                    continue
+            elif kind in ("reset", "error-reply"):
+                self._refuse(kind)
+            return True
+        return False
 
     def _mid_write(self, written: int) -> list[Placed]:
         found = [

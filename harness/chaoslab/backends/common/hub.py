@@ -7,10 +7,10 @@ Everything that a call or the supervisor must know of is here; who decides what 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from chaoslab.backends.api import ExecutionSpec
 from chaoslab.backends.common.choices import Choices
@@ -19,6 +19,7 @@ from chaoslab.backends.common.loop import Loop
 from chaoslab.core.jsons import Json
 from chaoslab.faults import Nemesis, Placed, Site
 from chaoslab.history import Recorder, Writer
+from chaoslab.world.api import Item
 from chaoslab.world.cast import Cast
 from chaoslab.world.leases import LeaseService
 from chaoslab.world.memory import Copy, MemoryService, Row
@@ -40,6 +41,48 @@ class Doing:
 
 NOBODY = Doing()
 DOING: ContextVar[Doing] = ContextVar("chaoslab_doing", default=NOBODY)
+
+
+class CopyView(Protocol):
+    """What the supervisor sees of a region's copy of memory."""
+
+    @property
+    def up(self) -> bool:
+        """Whether the region runs."""
+        ...
+
+    @property
+    def linked(self) -> bool:
+        """Whether it can reach what is outside of it."""
+        ...
+
+    @property
+    def leads(self) -> bool:
+        """Whether it takes changes."""
+        ...
+
+
+class Lost(Protocol):
+    """A change that a promotion or a return has discarded; `op` is its place on record."""
+
+    @property
+    def id(self) -> str:
+        """The item."""
+        ...
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """What is gone."""
+        ...
+
+    @property
+    def op(self) -> int:
+        """The number of its commit."""
+        ...
+
+
+Promoted: TypeAlias = Callable[[int, Sequence[Lost]], None]
+Joined: TypeAlias = Callable[[Sequence[Lost]], None]
 
 
 class InFlight(Protocol):
@@ -184,7 +227,40 @@ class Hub:
 
     def linked(self, region: str) -> bool:
         """Whether a region can reach what is outside of it."""
-        return self.memory.copies[region].linked
+        return self.copies[region].linked
+
+    # -- regions; where they are processes of their own, a hub of its own asks those
+
+    @property
+    def copies(self) -> Mapping[str, CopyView]:
+        """The regions, in the scenario's order."""
+        return self.memory.copies
+
+    def fell(self, region: str) -> None:
+        """A region is down."""
+        self.memory.copies[region].up = False
+
+    def parted(self, region: str) -> None:
+        """A region is cut off."""
+        self.memory.copies[region].linked = False
+
+    def drop(self, region: str) -> None:
+        """A region that cannot be reached counts for no quorum any more."""
+        self.memory.drop(region)
+
+    def promote(self, region: str, done: Promoted) -> None:
+        """Makes a region the primary; `done` gets the epoch and what is lost by it."""
+        done(*self.memory.promote(region))
+
+    def join(self, region: str, done: Joined) -> None:
+        """A region is back; `done` gets what it alone had, and is lost."""
+        done(self.memory.join(region))
+
+    def standing(self, region: str) -> Sequence[Item]:
+        """What can be read in a region."""
+        return self.memory.scan(self.memory.copies[region], "", self.loop.now_ns)
+
+    # -- what is held back
 
     def hold(self, number: int, release: Callable[[], None], for_ms: int | None) -> None:
         """Keeps something back until `for_ms` have passed or the lab heals."""

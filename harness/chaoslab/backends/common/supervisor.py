@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
+from chaoslab.backends.common.failover import Failover
 from chaoslab.backends.common.hub import DOING, Doing, Hub, Process
 from chaoslab.backends.common.loop import CURRENT
 from chaoslab.backends.common.outcomes import outcome_json, place
@@ -29,8 +30,8 @@ _BOOTS_MAX = 10
 _BEGIN_MS = 5_000
 
 
-class Supervisor:
-    """See the module."""
+class Supervisor(Failover):
+    """See the module; what becomes of regions is in `failover`."""
 
     def __init__(self, hub: Hub, source: Source) -> None:
         self.hub = hub
@@ -147,7 +148,7 @@ class Supervisor:
         if process.suspected:
             self._assign_waiting()  # it has been replaced already
             return
-        if not self.hub.memory.copies[process.region].up:
+        if not self.hub.copies[process.region].up:
             return  # giving up the region comes next
         wait = self._regions.restart_after_ms
         region, slot = process.region, process.slot
@@ -155,7 +156,7 @@ class Supervisor:
         self.hub.after(wait, name, lambda: self._restart(region, slot))
 
     def _restart(self, region: str, slot: int) -> None:
-        copies = self.hub.memory.copies
+        copies = self.hub.copies
         if copies[region].up and (region == self.home or self._regions.active == "all"):
             self.start(region, slot)
         else:
@@ -170,100 +171,6 @@ class Supervisor:
                     # An agent that resumes by itself is asked first, when its next process is up.
                     if self.hub.spec.contract.resume != "self":
                         self._assign(work)
-
-    # -- regions
-
-    def suspect_later(self, process: Process) -> None:
-        """A process that does not answer for too long is given up."""
-
-        def check() -> None:
-            if process.alive and process.parked is not None and not process.suspected:
-                self._give_up(process.region, [process])
-
-        self.hub.after(self._regions.failover_after_ms, f"~suspect/{process.id}", check)
-
-    def goes_on(self) -> None:
-        """What was to be handed out while nobody could take it is handed out now."""
-        self._assign_waiting()
-
-    def region_down(self, region: str, for_ms: int | None) -> None:
-        """Everything in a region dies."""
-        copy = self.hub.memory.copies[region]
-        if not copy.up:
-            return
-        copy.up = False
-        self.hub.recorder.add("event", "region.down", {"region": region})
-        for process in self._living(region):
-            self.hub.kill(process, "region down")
-        self._lost_region(region, for_ms)
-
-    def region_cut(self, region: str, for_ms: int | None) -> None:
-        """A region loses its link to everything outside of it."""
-        copy = self.hub.memory.copies[region]
-        if not copy.linked:
-            return
-        copy.linked = False
-        self.hub.recorder.add("event", "region.partition", {"region": region})
-        self._lost_region(region, for_ms)
-
-    def _lost_region(self, region: str, for_ms: int | None) -> None:
-        def check() -> None:
-            copy = self.hub.memory.copies[region]
-            if not (copy.up and copy.linked):
-                self._give_up(region, self._living(region))
-
-        self.hub.after(self._regions.failover_after_ms, f"~suspect/{region}", check)
-        if for_ms is not None:
-            self.hub.after(for_ms, f"~join/{region}", lambda: self.join(region))
-
-    def _give_up(self, region: str, processes: list[Process]) -> None:
-        others = [n for n, c in self.hub.memory.copies.items() if n != region and c.up and c.linked]
-        healthy = any(p.serving for p in self._living(region) if p not in processes)
-        if region == self.home and others and not healthy:
-            self._promote(others[0])
-        elif not self._usable(region):
-            self.hub.memory.drop(region)
-        for process in processes:
-            process.suspected = True
-        replaced = False
-        if not any(p.alive and not p.suspected for p in self._living(self.home)):
-            for slot in range(self._regions.processes):
-                self.start(self.home, slot)
-            replaced = True
-        for process in processes:
-            self._drop_holder(process)
-        if not replaced:
-            self._assign_waiting()
-
-    def _usable(self, region: str) -> bool:
-        copy = self.hub.memory.copies[region]
-        return copy.up and copy.linked
-
-    def _promote(self, region: str) -> None:
-        self.home = region
-        epoch, tail = self.hub.memory.promote(region)
-        lost: list[Json] = [
-            {"id": row.id, "version": list(row.version), "op": row.op} for row in tail
-        ]
-        value: dict[str, Json] = {"region": region, "epoch": epoch, "lost": lost}
-        self.hub.recorder.add("event", "region.promote", value)
-
-    def join(self, region: str) -> None:
-        """A region comes back and follows the primary."""
-        if self._usable(region):
-            return
-        lost: list[Json] = [
-            {"id": row.id, "version": list(row.version), "op": row.op}
-            for row in self.hub.memory.join(region)
-        ]
-        self.hub.recorder.add("event", "region.join", {"region": region, "lost": lost})
-        wanted = region == self.home or self._regions.active == "all"
-        if wanted and not self._living(region):
-            for slot in range(self._regions.processes):
-                self.start(region, slot)
-
-    def _living(self, region: str) -> list[Process]:
-        return [p for p in self.hub.processes if p.region == region and p.alive]
 
     # -- tasks
 

@@ -1,0 +1,139 @@
+"""Regions as processes of this machine: a data directory, a control port and a peer port each."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from chaoslab.backends.process.children import Child, reaped
+from chaoslab.backends.process.homes import Place
+from chaoslab.core.errors import LabError
+from chaoslab.regions.rows import Row
+from chaoslab.regions.sqlite import SqliteStore
+from chaoslab.regions.wire import Asking
+
+_HOST: Final = "127.0.0.1"
+_READY_S: Final = 20.0
+
+
+class ProcessHomes:
+    """See the module and `homes.Homes`. `env` is what every command of the execution gets; it
+    names the execution, so that nothing of it can outlive the lab."""
+
+    def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._token = secrets.token_hex(16)
+        package = str(Path(__file__).resolve().parents[3])
+        self._env = {**env, "PYTHONPATH": package, "CHAOSLAB_TOKEN": self._token}
+        self._children: dict[str, Child] = {}
+        self._places: dict[str, Place] = {}
+        self._cut: set[str] = set()
+
+    @property
+    def token(self) -> str:
+        """See `Homes`."""
+        return self._token
+
+    async def start(self, region: str, /) -> Place:
+        """See `Homes`."""
+        old = self._places.get(region)
+        ready: asyncio.Future[Mapping[str, int]] = asyncio.get_running_loop().create_future()
+
+        def on_line(line: bytes) -> None:
+            if not ready.done():
+                ready.set_result(json.loads(line))
+
+        argv = [sys.executable, "-S", "-m", "chaoslab.regions", "--name", region]
+        argv += ["--data", str(self._data(region)), "--host", _HOST]
+        if old is not None:
+            argv += ["--port", str(old.port), "--peer-port", str(old.peer_port)]
+        child = await Child.start(argv, self._env, self._folder, on_line=on_line)
+        self._children[region] = child
+        ended = asyncio.ensure_future(child.wait())
+        try:
+            await asyncio.wait((ready, ended), timeout=_READY_S, return_when="FIRST_COMPLETED")
+        finally:
+            ended.cancel()
+        if not ready.done():
+            await child.drained()
+            child.close()
+            raise LabError(
+                f"the process of region {region} did not get ready: "
+                f"{child.last_words() or 'it said nothing'}",
+                value=argv,
+                hint="start the command by hand",
+            )
+        ports = ready.result()
+        place = Place(host=_HOST, port=ports["port"], peer_host=_HOST, peer_port=ports["peer_port"])
+        self._places[region] = place
+        if region in self._cut:
+            await self._tell(region, "sever")
+        return place
+
+    def _data(self, region: str) -> Path:
+        return self._folder / region
+
+    async def kill(self, region: str, /) -> None:
+        """See `Homes`."""
+        child = self._children.pop(region, None)
+        if child is not None:
+            child.close()
+            await child.wait()
+
+    async def pause(self, region: str, /) -> None:
+        """See `Homes`."""
+        if region in self._children:
+            self._children[region].signal(signal.SIGSTOP)
+
+    async def resume(self, region: str, /) -> None:
+        """See `Homes`."""
+        if region in self._children:
+            self._children[region].signal(signal.SIGCONT)
+
+    async def cut(self, region: str, /) -> None:
+        """See `Homes`."""
+        self._cut.add(region)
+        await self._tell(region, "sever")
+
+    async def mend(self, region: str, /) -> None:
+        """See `Homes`."""
+        self._cut.discard(region)
+        await self._tell(region, "mend")
+
+    async def _tell(self, region: str, what: str) -> None:
+        """A dead region needs not be told; it hears of it when it starts again."""
+        if region not in self._children:
+            return
+        place = self._places[region]
+        with suppress(OSError):
+            asking = await Asking.at(place.host, place.port, self._token)
+            try:
+                await asking.ask(what)
+            finally:
+                await asking.close()
+
+    async def ledger(self, region: str, after: int, /) -> list[Row]:
+        """See `Homes`."""
+        path = self._data(region) / "region.db"
+        if not os.path.exists(path):
+            return []
+        store = SqliteStore(path)
+        try:
+            return store.ledger(after)
+        finally:
+            store.close()
+
+    async def close(self) -> None:
+        """See `Homes`. What is in the folder goes with the folder."""
+        for child in self._children.values():
+            child.close()
+        self._children.clear()
+        await reaped()
