@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from chaoslab import __version__
-from chaoslab.cli import accept, commands, explore, merge, record, report
+from chaoslab.cli import accept, commands, explore, merge, record, report, toxiproxy
 from chaoslab.cli.init import PIPELINES, init
 from chaoslab.cli.options import (
     IN_PROCESS,
@@ -139,6 +139,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     report.add_options(
         verbs.add_parser("report", help="make the page and the other files of a campaign again")
+    )
+    toxiproxy.add_options(
+        verbs.add_parser("toxiproxy", help="a server of Toxiproxy's interface that needs only Python")
     )
     doctor = verbs.add_parser(
         "doctor", help="what works on this machine; or what an agent offers, and what to add"
