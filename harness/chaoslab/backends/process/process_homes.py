@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import secrets
 import signal
 import sys
@@ -15,9 +14,9 @@ from typing import Final
 
 from chaoslab.backends.process.children import Child, reaped
 from chaoslab.backends.process.homes import Place
+from chaoslab.backends.process.stores import Files, Keep
 from chaoslab.core.errors import LabError
 from chaoslab.regions.rows import Row
-from chaoslab.regions.sqlite import SqliteStore
 from chaoslab.regions.wire import Asking
 
 _HOST: Final = "127.0.0.1"
@@ -26,13 +25,16 @@ _READY_S: Final = 20.0
 
 class ProcessHomes:
     """See the module and `homes.Homes`. `env` is what every command of the execution gets; it
-    names the execution, so that nothing of it can outlive the lab."""
+    names the execution, so that nothing of it can outlive the lab. `keep` is where the regions keep
+    memory, by default each in a file of its folder; it is closed with the homes."""
 
-    def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, env: Mapping[str, str], *, keep: Keep | None = None) -> None:
         self._folder = folder
+        self._keep = keep or Files(folder)
         self._token = secrets.token_hex(16)
         package = str(Path(__file__).resolve().parents[3])
         self._env = {**env, "PYTHONPATH": package, "CHAOSLAB_TOKEN": self._token}
+        self._env |= self._keep.environment()
         self._children: dict[str, Child] = {}
         self._places: dict[str, Place] = {}
         self._cut: set[str] = set()
@@ -51,8 +53,9 @@ class ProcessHomes:
             if not ready.done():
                 ready.set_result(json.loads(line))
 
-        argv = [sys.executable, "-S", "-m", "chaoslab.regions", "--name", region]
+        argv = [sys.executable, *self._keep.python(), "-m", "chaoslab.regions", "--name", region]
         argv += ["--data", str(self._data(region)), "--host", _HOST]
+        argv += self._keep.arguments(region)
         if old is not None:
             argv += ["--port", str(old.port), "--peer-port", str(old.peer_port)]
         child = await Child.start(argv, self._env, self._folder, on_line=on_line)
@@ -122,14 +125,8 @@ class ProcessHomes:
 
     async def ledger(self, region: str, after: int, /) -> list[Row]:
         """See `Homes`."""
-        path = self._data(region) / "region.db"
-        if not os.path.exists(path):
-            return []
-        store = SqliteStore(path)
-        try:
-            return store.ledger(after)
-        finally:
-            store.close()
+        dead = region not in self._children
+        return await asyncio.to_thread(self._keep.ledger, region, after, dead=dead)
 
     async def close(self) -> None:
         """See `Homes`. What is in the folder goes with the folder."""
@@ -137,3 +134,4 @@ class ProcessHomes:
             child.close()
         self._children.clear()
         await reaped()
+        await asyncio.to_thread(self._keep.close)

@@ -25,7 +25,9 @@ _NO_TABLE: Final = "42P01"
 class Keep(Protocol):
     """The stores of an execution, one for each region."""
 
-    bare: bool  # whether a region's process needs no package beyond Python
+    def python(self) -> list[str]:
+        """Options of the interpreter: where no package is needed, it need not look for any."""
+        ...
 
     def arguments(self, region: str, /, *, at: tuple[str, int] | None = None) -> list[str]:
         """What a region's command line says of its store; `at`, where a proxy stands in front."""
@@ -53,10 +55,12 @@ def keep_of(store: StoreAt, run: str, folder: Path, /) -> Keep:
 class Files:
     """SQLite: it goes with the folder of the execution."""
 
-    bare = True
-
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+
+    def python(self) -> list[str]:
+        """See `Keep`."""
+        return ["-S"]
 
     def arguments(self, region: str, /, *, at: tuple[str, int] | None = None) -> list[str]:
         """See `Keep`."""
@@ -85,8 +89,6 @@ class Files:
 class Tables:
     """PostgreSQL: a schema that is there from the start to the end of the execution."""
 
-    bare = False
-
     def __init__(self, store: StoreAt, run: str) -> None:
         import psycopg  # noqa: PLC0415  (optional)
 
@@ -96,6 +98,10 @@ class Tables:
         except psycopg.Error as error:
             said = store.hidden(str(error)).strip().partition("\n")[0]
             raise LabError(f"the store cannot be used: {said}", value=str(store)) from None
+
+    def python(self) -> list[str]:
+        """See `Keep`."""
+        return []
 
     def arguments(self, region: str, /, *, at: tuple[str, int] | None = None) -> list[str]:
         """See `Keep`. The password is in the environment, which no process list shows."""
