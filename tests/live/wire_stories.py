@@ -255,7 +255,9 @@ STORIES: dict[str, list[Step]] = {
 
 def masked(text: str) -> str:
     """An answer without what is chance (ports) and without a field that the original leaks."""
-    return re.sub(r"(?<=127\.0\.0\.1:)\d{4,5}(?=\")|(?<=127\.0\.0\.1:)\d{4,5}(?=: bind)", "PORT", text).replace('"Logger":{},', "")
+    return re.sub(
+        r"(?<=127\.0\.0\.1:)\d{4,5}(?=\")|(?<=127\.0\.0\.1:)\d{4,5}(?=: bind)", "PORT", text
+    ).replace('"Logger":{},', "")
 
 
 def ask(api: str, step: Step, *, headers: dict[str, str] | None = None) -> tuple[int, str]:
