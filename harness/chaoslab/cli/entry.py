@@ -141,9 +141,7 @@ def _parser() -> argparse.ArgumentParser:
         verbs.add_parser("report", help="make the page and the other files of a campaign again")
     )
     toxiproxy.add_options(
-        verbs.add_parser(
-            "toxiproxy", help="a server of Toxiproxy's interface that needs only Python"
-        )
+        verbs.add_parser("toxiproxy", help="serve the interface of Toxiproxy, with Python alone")
     )
     doctor = verbs.add_parser(
         "doctor", help="what works on this machine; or what an agent offers, and what to add"
