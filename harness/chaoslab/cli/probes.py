@@ -42,6 +42,7 @@ def probes() -> Iterator[Probe]:
     yield _tried("worker interpreter", _worker)
     yield _tried("reports", _reports)
     yield _package("distributed", "only --executor needs it: pip install 'chaoslab[cluster]'")
+    yield _package("psycopg", "only --store postgresql:// needs it: pip install 'chaoslab[real]'")
     yield _rust()
 
 

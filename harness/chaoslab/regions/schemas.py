@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "chaoslab_"
 _LOCKS: Final = 0x43484C42  # "CHLB": the lab's own name space of advisory locks
+_LEAST: Final = 14
 _CONNECT_S: Final = 5
 _LEFT_S: Final = 3_600  # after so long, what another machine made without a lock is abandoned
 _BUSY_MS: Final = 5_000
@@ -47,6 +48,10 @@ def probe(url: str, /) -> str:
     import psycopg  # noqa: PLC0415
 
     with connect(url, name=f"{PREFIX}probe") as base:
+        if base.info.server_version < _LEAST * 10_000:
+            raise psycopg.NotSupportedError(
+                f"PostgreSQL {_LEAST} or newer is needed, and this is {_version(base)}"
+            )
         (may,) = base.execute(
             "select has_database_privilege(current_database(), 'create')"
         ).fetchone() or (False,)
