@@ -41,6 +41,7 @@ bench: $(VENV)/.ready ## the numbers of this machine, as ratios
 	@$(BIN)/python tests/bench/bench.py
 	@$(BIN)/python tests/bench/checkers.py
 	@$(BIN)/python -m tests.bench.report
+	@$(BIN)/python -m tests.bench.toxiproxy
 	@$(BIN)/python -m tests.bench.power --jobs 2 --minutes 10 $(ARGS)
 
 sample: $(VENV)/.ready ## the committed sample of a report, and its pictures where there is a browser

@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from chaoslab.core.errors import ChaosError
+from chaoslab.links.servers import ORIGINAL, missing_original
 from chaoslab.run.select import known_scenarios
 from chaoslab.run.workers import Worker
 from chaoslab.wasm import load_module
@@ -43,6 +44,8 @@ def probes() -> Iterator[Probe]:
     yield _tried("reports", _reports)
     yield _package("distributed", "only --executor needs it: pip install 'chaoslab[cluster]'")
     yield _package("psycopg", "only --store postgresql:// needs it: pip install 'chaoslab[real]'")
+    yield _package("toxiproxy-python", "only faults on links need it: pip install 'chaoslab[real]'")
+    yield _toxiproxy()
     yield _rust()
 
 
@@ -79,6 +82,13 @@ def _reports() -> str:
     folder = Path("reports")
     with tempfile.TemporaryFile(dir=folder if folder.is_dir() else Path()):
         return f"{folder.resolve()} can be written"
+
+
+def _toxiproxy() -> Probe:
+    words = missing_original()
+    return Probe(
+        name=ORIGINAL, works=not words, words=words or str(shutil.which(ORIGINAL)), needed=False
+    )
 
 
 def _rust() -> Probe:

@@ -40,7 +40,7 @@ async def serve(
     loop, over = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, over.set)
     if until_eof:
-        loop.add_reader(0, lambda: os.read(0, _CHUNK_BYTES) or over.set())
+        loop.add_reader(0, _heard, over)
     try:
         ready(found)
         await over.wait()
@@ -48,11 +48,20 @@ async def serve(
         await server.close()
 
 
+def _heard(over: asyncio.Event) -> None:
+    if not os.read(0, _CHUNK_BYTES):
+        asyncio.get_running_loop().remove_reader(0)
+        over.set()
+
+
 def keep(command: Sequence[str]) -> int:
     """Runs a command until it ends or standard input does; then the command is ended, too."""
     tied = functools.partial(_die_with, os.getpid())
     with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, preexec_fn=tied
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=tied,  # noqa: PLW1509 - there is one thread here
     ) as child:
         signal.signal(signal.SIGTERM, lambda number, frame: child.terminate())
         signal.signal(signal.SIGINT, signal.SIG_IGN)

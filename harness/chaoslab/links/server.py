@@ -13,6 +13,8 @@ import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
+from random import Random
 from typing import Final
 
 from chaoslab.core.rng import stream
@@ -64,7 +66,7 @@ def split_address(address: str, /) -> tuple[str, int]:
 def listening(address: str, /) -> socket.socket:
     """A socket that listens, on loopback and nowhere else."""
     try:
-        host, port = split_address(address)
+        host, port = split_address(address or ":0")
         host = "127.0.0.1" if host in _ANY else host
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         if not _is_loopback(host):
@@ -198,15 +200,13 @@ class Proxy:
             if isinstance(error, OSError):
                 return
             raise
-        name = self.now.name
-        pipe = Pipe(
-            client,
-            service,
-            lambda toxic: stream(self._seed, f"links/{name}/{number}/{toxic}"),
-            self._pipes.discard,
-        )
+        pipe = Pipe(client, service, partial(self.draw, number), self._pipes.discard)
         self._pipes.add(pipe)
         pipe.start(self.toxics)
+
+    def draw(self, number: int, toxic: str) -> Random:
+        """The draws of a toxic on a connection, whenever it comes and whatever else happens."""
+        return stream(self._seed, f"links/{self.now.name}/{number}/{toxic}")
 
     def ordered(self) -> Sequence[Toxic]:
         """The toxics as they are listed: those towards the service first."""
