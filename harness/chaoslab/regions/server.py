@@ -35,6 +35,7 @@ class Region:
         self._members: list[str] = []
         self._lag_s = 0.0
         self._severed = False
+        self._resting = False
         self._visitors: set[asyncio.StreamWriter] = set()
         self._committed_s: dict[int, float] = {}
         self._armed = ""
@@ -48,6 +49,7 @@ class Region:
             "write": self._write,
             "ledger": self._ledger,
             "lead": self._lead,
+            "rest": self._rest,
             "follow": self._follow,
             "peers": self._peers,
             "sever": self._sever,
@@ -151,7 +153,7 @@ class Region:
 
     def _committed(self, change: Change, hook: Callable[[], None]) -> Row:
         """In the store's thread."""
-        if not self._store.state().leads:
+        if self._resting or not self._store.state().leads:
             raise Refusal("connection-refused", f"{self.name} does not lead")
         if self._armed == "commit":
             # Only a store that commits over a line has something to show between its last
@@ -222,7 +224,13 @@ class Region:
 
     # -- who leads, and who follows
 
+    async def _rest(self) -> dict[str, Any]:
+        """Takes no change any more, until it leads or follows anew."""
+        self._resting = True
+        return await self._state()  # behind every write that had been let through
+
     async def _lead(self, epoch: int, count: int = 0) -> dict[str, Any]:
+        self._resting = False
         await self._in_thread(lambda: self._store.lead(epoch, count))
         return await self._state()
 
@@ -245,13 +253,14 @@ class Region:
         await self._in_thread(
             lambda: self._store.follow(raw["epoch"], rows, raw["fences"], raw["count"])
         )
+        self._resting = False
         return await self._state()
 
     async def _peers(
         self,
         peers: Mapping[str, Sequence[Any]],
         members: Sequence[str] = (),
-        lag_ms: int = 0,
+        lag_ms: float = 0,
     ) -> dict[str, Any]:
         """To whom a leader replicates from now on, and who has to acknowledge a quorum."""
         old, self._lines = self._lines, {}

@@ -8,7 +8,6 @@ have answered.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
 
 from chaoslab.backends.common.hub import Hub, Lost, Process
 from chaoslab.backends.common.work import Work

@@ -166,11 +166,12 @@ class SimTools(_Port):
 
 
 class SimMemory(_Port):
-    """The memory store, near or far."""
+    """The memory store, near or far. Who carries a call out is said by the `_by_…` methods, which
+    are other ones where regions are processes of their own."""
 
     def _base_ms(self, durability: str = "local") -> int:
         """A quorum costs a round trip between regions; so does a primary that is far away."""
-        copies = self._hub.memory.copies
+        copies = self._hub.copies
         if len(copies) == 1:
             return _LOCAL_MS
         own = copies.get(self._process.region)
@@ -182,21 +183,41 @@ class SimMemory(_Port):
         region = self._process.region
         return memory.leader(region) if at == "primary" else memory.replica(region)
 
+    def _by_read(self, id: str, at: Place) -> dict[str, Any]:
+        def look(caller: Any, flight: Any) -> tuple[Item | None, str]:
+            copy = self._copy(at)
+            return self._hub.memory.read(copy, id, caller.now_ns), copy.region
+
+        return {"commit": look}
+
+    def _by_scan(self, prefix: str, at: Place) -> dict[str, Any]:
+        memory = self._hub.memory
+        return {"commit": lambda caller, _: memory.scan(self._copy(at), prefix, caller.now_ns)}
+
+    def _by_write(self, write: Write, fence: int | None) -> dict[str, Any]:
+        memory = self._hub.memory
+        return {"commit": lambda caller, _: memory.write(caller, "memory.write", write, fence)}
+
+    def _by_group(self, group: Sequence[Write], fence: int | None) -> dict[str, Any]:
+        return {"steps": lambda caller: self._hub.memory.write_many(caller, group, fence)}
+
+    def _by_erase(self, id: str, fence: int | None) -> dict[str, Any]:
+        def gone(caller: Any, flight: Any) -> bool:
+            self._hub.memory.erase(caller, id, fence)
+            return True
+
+        return {"commit": gone}
+
     async def read(self, id: str, /, *, at: Place = "primary") -> Item | None:
         """The item, or None."""
         self._in.text(id, "id")
         self._in.among(at, "at", _PLACES)
-        copies: list[Copy] = []
 
-        def look(caller: Any, flight: Any) -> tuple[Item | None]:
-            copies.append(self._copy(at))
-            return (self._hub.memory.read(copies[-1], id, caller.now_ns),)
-
-        def result(found: tuple[Item | None]) -> Json:
-            region = copies[-1].region
-            if found[0] is None:
+        def result(found: tuple[Item | None, str]) -> Json:
+            item, region = found
+            if item is None:
                 return {"found": False, "region": region}
-            return {"found": True, "region": region, **_item_json(found[0])}
+            return {"found": True, "region": region, **_item_json(item)}
 
         call = Call(
             f="memory.read",
@@ -205,10 +226,10 @@ class SimMemory(_Port):
             deadline_ms=_MEMORY_DEADLINE_MS,
             base_ms=self._base_ms() if at == "primary" else _LOCAL_MS,
             outside=False,
-            commit=look,
             result=result,
+            **self._by_read(id, at),
         )
-        found: tuple[Item | None] = await self._fly(call)
+        found: tuple[Item | None, str] = await self._fly(call)
         return None if found[0] is None else _own(found[0])
 
     async def write(
@@ -237,10 +258,8 @@ class SimMemory(_Port):
             deadline_ms=_MEMORY_DEADLINE_MS,
             base_ms=self._base_ms(durability),
             outside=False,
-            commit=lambda caller, flight: self._hub.memory.write(
-                caller, "memory.write", write, fence
-            ),
             result=lambda version: {"version": list(version)},
+            **self._by_write(write, fence),
         )
         version: Version = await self._fly(call)
         return version
@@ -262,8 +281,8 @@ class SimMemory(_Port):
             deadline_ms=_MEMORY_DEADLINE_MS,
             base_ms=self._base_ms("quorum" if quorum else "local"),
             outside=False,
-            steps=lambda caller: self._hub.memory.write_many(caller, group, fence),
             result=lambda versions: {"versions": [list(v) for v in versions]},
+            **self._by_group(group, fence),
         )
         versions: tuple[Version, ...] = await self._fly(call)
         return versions
@@ -279,10 +298,8 @@ class SimMemory(_Port):
             deadline_ms=_MEMORY_DEADLINE_MS,
             base_ms=self._base_ms() if at == "primary" else _LOCAL_MS,
             outside=False,
-            commit=lambda caller, flight: self._hub.memory.scan(
-                self._copy(at), prefix, caller.now_ns
-            ),
             result=lambda items: {"items": [_item_json(i) for i in items]},
+            **self._by_scan(prefix, at),
         )
         items: tuple[Item, ...] = await self._fly(call)
         return tuple(_own(item) for item in items)
@@ -303,7 +320,7 @@ class SimMemory(_Port):
             deadline_ms=_MEMORY_DEADLINE_MS,
             base_ms=self._base_ms(),
             outside=False,
-            commit=gone,
+            **self._by_erase(id, fence),
         )
         await self._fly(call)
 

@@ -23,6 +23,7 @@ from chaoslab.backends.process.lab import LiveLab, words_of
 from chaoslab.backends.process.ledgers import Ledgers
 from chaoslab.backends.process.leftovers import Home, sweep
 from chaoslab.backends.process.loop import LiveLoop
+from chaoslab.backends.process.regions import regions_needed, started
 from chaoslab.backends.process.server import serving
 from chaoslab.backends.process.services import Services
 from chaoslab.backends.process.setting import Setting
@@ -94,11 +95,15 @@ class _Execution:
         services = Services(setting, spec.contract)
         try:
             await self._serve(setting, services)
+            if hub.regional is not None:
+                await hub.regional.finish(self.supervisor.home)
             final_reads(hub, self.supervisor)
         except ChaosError as error:
             self.broke.append(str(error))
         finally:
             await services.close()
+            if hub.regional is not None:
+                await hub.regional.close()
             hub.close()
             await reaped()
             self._weigh(home.path)
@@ -120,6 +125,8 @@ class _Execution:
                     self.target.reset, holes, setting.env_of("lab", holes), "reset"
                 )
             await self._baseline(ledgers)
+            if regions_needed(self.spec, self.target):
+                hub.regional = await started(hub, setting)
             self.supervisor.boot()
             await self._drive()
             await self._finish(ledgers)

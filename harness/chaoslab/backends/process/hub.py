@@ -4,14 +4,17 @@ process group, and no message travels longer than it really does."""
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from chaoslab.backends.api import ExecutionSpec
-from chaoslab.backends.common.hub import Hub, Process
+from chaoslab.backends.common.hub import CopyView, Hub, Joined, Process, Promoted
 from chaoslab.backends.process.children import Child, kill_strays, signal_strays
 from chaoslab.backends.process.loop import LiveLoop
+from chaoslab.backends.process.regional import Regional
 from chaoslab.faults import Placed, Site
 from chaoslab.history import Writer
+from chaoslab.world.api import Item
 from chaoslab.world.cast import Cast
 
 
@@ -28,10 +31,64 @@ class LiveHub(Hub):
         self.live = loop
         self.run = run
         self.children: dict[str, list[Child]] = {}
+        self.regional: Regional | None = None  # where regions are processes of their own
 
     def travel_ns(self, base_ns: int, name: str) -> tuple[int, int]:
         """Messages travel by themselves."""
         return 0, 0
+
+    # -- regions
+
+    @property
+    def copies(self) -> Mapping[str, CopyView]:
+        """The regions, in the scenario's order."""
+        return super().copies if self.regional is None else self.regional.copies
+
+    def fell(self, region: str) -> None:
+        """A region is down."""
+        if self.regional is None:
+            super().fell(region)
+        else:
+            self.regional.fell(region)
+
+    def parted(self, region: str) -> None:
+        """A region is cut off."""
+        if self.regional is None:
+            super().parted(region)
+        else:
+            self.regional.parted(region)
+
+    def drop(self, region: str) -> None:
+        """A region counts for no quorum any more."""
+        if self.regional is None:
+            super().drop(region)
+        else:
+            self.regional.drop(region)
+
+    def promote(self, region: str, done: Promoted) -> None:
+        """Makes a region the primary."""
+        if self.regional is None:
+            super().promote(region, done)
+        else:
+            self.regional.promote(region, done)
+
+    def join(self, region: str, done: Joined) -> None:
+        """A region is back."""
+        if self.regional is None:
+            super().join(region, done)
+        else:
+            self.regional.join(region, done)
+
+    def standing(self, region: str) -> Sequence[Item]:
+        """What can be read in a region at the end."""
+        return super().standing(region) if self.regional is None else self.regional.standing()
+
+    @property
+    def replicating(self) -> bool:
+        """Whether a promotion or a return is under way."""
+        return super().replicating or (self.regional is not None and self.regional.busy > 0)
+
+    # -- processes
 
     def kill(self, process: Process, why: str) -> None:
         """SIGKILL to the process, its group and whatever left the group; then the record."""

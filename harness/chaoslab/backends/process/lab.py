@@ -18,6 +18,7 @@ from chaoslab.backends.common.supervisor import Supervisor
 from chaoslab.backends.process.attribution import Attribution
 from chaoslab.backends.process.hub import LiveHub
 from chaoslab.backends.process.ledgers import Ledgers
+from chaoslab.backends.process.region_memory import RegionMemory
 from chaoslab.contract import Contract, ToolContract, marker_of
 from chaoslab.contract.markers import field_of
 from chaoslab.contract.target import Target
@@ -126,6 +127,8 @@ class LiveLab:
         if process not in self._worlds:
             world = SimWorld(self.hub, found)
             world.model = _Model(self.hub, found, self.attribution, self._answering)
+            if self.hub.regional is not None:
+                world.memory = RegionMemory(self.hub, found, self.hub.regional)
             self._worlds[process] = world
         return self._worlds[process]
 

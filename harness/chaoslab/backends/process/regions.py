@@ -1,0 +1,45 @@
+"""Whether an execution has regions that are processes of their own, and their start."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from chaoslab.backends.api import ExecutionSpec
+from chaoslab.backends.process.hub import LiveHub
+from chaoslab.backends.process.process_homes import ProcessHomes
+from chaoslab.backends.process.regional import Regional
+from chaoslab.backends.process.setting import Setting
+from chaoslab.contract.target import Target
+
+_HOLE: Final = "{memory}"
+_FOLDER: Final = ".regions"
+
+
+def regions_needed(spec: ExecutionSpec, target: Target, /) -> bool:
+    """Whether anybody could notice them: there are several, or the agent keeps its memory with the
+    lab. An agent that does neither is spared the wait for a process that nobody asks."""
+    if len(spec.scenario.regions.names) > 1 or target.ready == "ports":
+        return True
+    words = [*target.env.values(), *(word for argv in target.commands for word in argv)]
+    return any(_HOLE in word for word in words)
+
+
+async def started(hub: LiveHub, setting: Setting, /) -> Regional:
+    """Starts the regions of an execution."""
+    folder = setting.state / _FOLDER
+    folder.mkdir(exist_ok=True)
+    regions = hub.spec.scenario.regions
+    regional = Regional(
+        ProcessHomes(folder, setting.plain_env()),
+        regions.names,
+        hub.recorder,
+        hub.loop,
+        session_of=hub.leases.session_of,
+        lag_ms=regions.lag_ms / setting.target.speed,
+    )
+    try:
+        await regional.boot()
+    except BaseException:
+        await regional.close()
+        raise
+    return regional
