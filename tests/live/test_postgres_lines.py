@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 from tests.live.postgres import Server, need_postgres, server
 
+from chaoslab.backends.process.commits import OverToxiproxy, unanswered
 from chaoslab.contract.stores import store_from
 from chaoslab.links.client import Line, Links
 from chaoslab.links.servers import missing_original, stand
 from chaoslab.regions.postgres import PostgresStore, with_schema
-from chaoslab.regions.rows import Change, Refusal, Unsure
+from chaoslab.regions.rows import Change, Refusal, Row, Unsure
 from chaoslab.regions.schemas import Schema
 from chaoslab.regions.transactions import Patience
 from chaoslab.regions.wire import Asking
@@ -157,6 +158,38 @@ def test_the_answer_to_commit_is_lost_and_what_was_committed_stays(
             row = await asking.ask("write", change=change("c3").json())
             assert row["nth"] == 3
             assert row["over"] == [1, 2]  # what nobody answered for is what it goes over
+
+    asyncio.run(asyncio.wait_for(played(), SECONDS))
+
+
+def test_the_lab_knows_what_the_region_cannot(
+    database: Server, schema: str, line: Line, tmp_path: Path
+) -> None:
+    """As the lab does it: for one change, while others go on."""
+
+    async def committed() -> Row | None:
+        with closing(PostgresStore(database.url, "eu", schema=schema, reader=True)) as reader:
+            return next((row for row in reader.ledger(0) if row.uid == "lost"), None)
+
+    async def played() -> None:
+        swallowing = OverToxiproxy(line)
+        async with region(by(line, database), schema, tmp_path) as (asking, _):
+            lost = asyncio.ensure_future(
+                unanswered(asking, change("lost"), swallowing, committed, limit_s=SECONDS)
+            )
+            others = [asking.ask("write", change=change(f"c{n}", "b").json()) for n in range(4)]
+            told = await asyncio.gather(*others)
+            row = await lost
+            assert (row.uid, row.value) == ("lost", "lost")
+            assert {one["nth"] for one in told} | {row.nth} == {1, 2, 3, 4, 5}
+            assert (await asking.ask("read", id="a"))["version"] == list(row.version)
+            assert line.toxics() == {}
+            # What is refused before its COMMIT has no answer that could be lost.
+            stale = change("stale", expect=(1, 99))
+            with pytest.raises(Refusal) as refused:
+                await unanswered(asking, stale, swallowing, committed)
+            assert refused.value.code == "conflict"
+            assert (await asking.ask("write", change=change("c9").json()))["nth"] == 6
 
     asyncio.run(asyncio.wait_for(played(), SECONDS))
 

@@ -64,7 +64,7 @@ async def unanswered(
 
     `committed` looks for the change in the ledger, as the referee, by a way of its own.
     """
-    await region.ask("arm", point="commit")
+    await region.ask("arm", point="commit", uid=change.uid)
     writing = asyncio.ensure_future(region.ask("write", change=change.json()))
     held = asyncio.ensure_future(region.ask("held"))
     try:
