@@ -1,0 +1,25 @@
+"""Servers of Toxiproxy's interface for the tests that want one: each kind in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tests.live.wires import Wire, need_original, wired
+
+from chaoslab.links.client import Links
+from chaoslab.links.servers import stand
+
+
+@pytest.fixture(scope="module", params=["embedded", "original"])
+def links(request: pytest.FixtureRequest) -> Iterator[Links]:
+    if request.param == "original":
+        need_original()
+    with stand(request.param) as found:
+        yield found
+
+
+@pytest.fixture
+def wire(links: Links) -> Iterator[Wire]:
+    with wired(links) as made:
+        yield made
