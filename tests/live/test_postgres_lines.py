@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, suppress
@@ -19,7 +18,6 @@ from tests.live.postgres import Server, need_postgres, server
 from chaoslab.backends.process.commits import OverToxiproxy, unanswered
 from chaoslab.contract.stores import store_from
 from chaoslab.links.client import Line, Links
-from chaoslab.links.servers import missing_original, stand
 from chaoslab.regions.postgres import PostgresStore, with_schema
 from chaoslab.regions.rows import Change, Refusal, Row, Unsure
 from chaoslab.regions.schemas import Schema
@@ -108,21 +106,6 @@ def test_a_region_that_dies_at_its_commit_has_committed_nothing(
             assert ledger(database.url, schema) == ["c2"]
 
     asyncio.run(played())
-
-
-@pytest.fixture(scope="module", params=["embedded", "original"])
-def links(request: pytest.FixtureRequest) -> Iterator[Links]:
-    if request.param == "original" and (words := missing_original()):
-        need(words)
-    with stand(request.param) as made:
-        yield made
-
-
-def need(words: str) -> None:
-    """Skips, or fails where the original is required."""
-    if "toxiproxy" in re.split(r"[\s,]+", os.environ.get("CHAOSLAB_REQUIRE", "")):
-        pytest.fail(words)
-    pytest.skip(words)
 
 
 @pytest.fixture

@@ -155,6 +155,11 @@ class PostgresStore:
         if not self.transactions.alone(self._name):
             raise Refusal("unavailable", "an earlier transaction of this region does not end")
 
+    def quiet(self) -> None:
+        """Waits until no COMMIT of a writer of this region is being carried out."""
+        if not self.transactions.quiet(self._name):
+            raise Refusal("unavailable", "a commit of this region does not end")
+
     def _rows(self, query: str, values: Sequence[Any]) -> list[Row]:
         asked = self._sql(query)
         found = self.transactions.read(lambda base: base.execute(asked, values).fetchall())

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # A serialization failure and a deadlock: rolled back for certain, also in answer to COMMIT.
 _AGAIN: Final = frozenset(("40001", "40P01"))
+_LOOK_S: Final = 0.005
 _BROKEN: Final = ("08", "57P")  # the connection, and a server that ends or starts
 _BUSY: Final = frozenset(("55P03", "57014"))  # a lock, a statement that took too long
 
@@ -65,6 +66,7 @@ class Transactions:
         self._line: socket.socket | None = None
         # Two that collided must not collide again, and no two have the same name.
         self._pause_s = (1 + crc32(name.encode()) % 17) / 1000
+        self._doubt = False  # whether an earlier connection may still commit what it was sent
         self.at_commit: Callable[[], None] | None = None
         self.retried = 0
 
@@ -87,6 +89,20 @@ class Transactions:
         asked = (limit_ms, name or self._name)
         gone = self.read(lambda base: base.execute(query, asked).fetchone())
         return gone is None or gone[0] is not False
+
+    def quiet(self, name: str, /, *, limit_ms: int = 2_000) -> bool:
+        """Waits until no connection of a name is carrying out a COMMIT; whether that was in time.
+        One whose client has lost it still does."""
+        query = (
+            "select count(*) from pg_stat_activity where application_name = %s "
+            "and state = 'active' and query ilike 'commit%%' and pid <> pg_backend_pid()"
+        )
+        until = time.monotonic() + limit_ms / 1000
+        while True:
+            found = self.read(lambda base: base.execute(query, (name,)).fetchone())
+            if not found or not found[0] or time.monotonic() >= until:
+                return not found or not found[0]
+            time.sleep(_LOOK_S)
 
     def close(self) -> None:
         """Lets go of the connection."""
@@ -136,6 +152,7 @@ class Transactions:
         except psycopg.Error as error:
             if sent and error.sqlstate not in _AGAIN:
                 self.close()
+                self._doubt = True
                 raise Unsure("the answer to COMMIT was lost") from error
             raise self._not_done(base, error, began=began) from error
         except BaseException:
@@ -193,6 +210,13 @@ class Transactions:
             raise Refusal("connection-refused", "the database cannot be reached") from error
         self._base = base
         self._line = socket.fromfd(base.fileno(), socket.AF_INET, socket.SOCK_STREAM)
+        if self._doubt:
+            # What goes on from here must not be overtaken by what was given up.
+            self._doubt = False
+            if not self.alone():
+                self._doubt = True
+                self.close()
+                raise Refusal("unavailable", "an earlier transaction does not end")
         return base
 
     def _undo(self, base: Base) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from chaoslab.backends.api import ExecutionSpec
@@ -9,6 +10,7 @@ from chaoslab.backends.process.hub import LiveHub
 from chaoslab.backends.process.process_homes import ProcessHomes
 from chaoslab.backends.process.regional import Regional
 from chaoslab.backends.process.setting import Setting
+from chaoslab.backends.process.stores import keep_of
 from chaoslab.contract.target import Target
 
 _HOLE: Final = "{memory}"
@@ -29,8 +31,9 @@ async def started(hub: LiveHub, setting: Setting, /) -> Regional:
     folder = setting.state / _FOLDER
     folder.mkdir(exist_ok=True)
     regions = hub.spec.scenario.regions
+    keep = await asyncio.to_thread(keep_of, setting.target.store, hub.run, folder)
     regional = Regional(
-        ProcessHomes(folder, setting.plain_env()),
+        ProcessHomes(folder, setting.plain_env(), keep=keep),
         regions.names,
         hub.recorder,
         hub.loop,

@@ -116,8 +116,7 @@ class Tables:
         """See `Keep`. It is read without any proxy: the referee sees all."""
         store = PostgresStore(self._store.url, region, schema=self._schema.name, reader=True)
         try:
-            if dead:
-                store.settle()
+            (store.settle if dead else store.quiet)()
             return store.ledger(after)
         except Refusal as refusal:
             if refusal.details.get("sqlstate") == _NO_TABLE:

@@ -1,0 +1,122 @@
+"""The reference agent with its memory in a PostgreSQL: its guarantees are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.live.lab import spec_of, verdicts, workers
+from tests.live.postgres import Server, need_postgres, server
+from tests.live.test_regions import AGENTS, RIGHT, SCENARIO, ZOMBIE, commits, events
+
+from chaoslab.backends.live import check_store
+from chaoslab.contract.stores import StoreAt, store_from
+from chaoslab.history import View, read
+from chaoslab.run.model import RunRecord
+from chaoslab.run.perform import perform
+from chaoslab.run.workers import Workers
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[Server]:
+    need_postgres()
+    with server() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def store(database: Server) -> StoreAt:
+    return check_store(store_from(database.url, environment={}))
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Workers]:
+    with workers() as made:
+        yield made
+
+
+def struck(
+    folder: Path, pool: Workers, store: StoreAt, fault: str, *, agent: str = RIGHT
+) -> tuple[RunRecord, View]:
+    path = folder / "regions.toml"
+    path.write_text(SCENARIO.format(fault=fault, kind="refund", sessions=1, lag_ms=100))
+    (folder / "out").mkdir()
+    spec = spec_of(agent, path, repeats=0, linger_ms=100, silence_ms=200, store=store)
+    record = perform(spec, pool, folder / "out")
+    assert (record.broke, record.vacuous, record.not_applicable) == ("", "", "")
+    assert record.faults["fired"] == 1
+    text = "".join(one.read_text() for one in (folder / "out").glob("*.jsonl"))
+    assert store.password not in text
+    return record, View(read(folder / "out" / "fault.jsonl").ops)
+
+
+def left(url: str) -> int:
+    import psycopg
+
+    with psycopg.connect(url) as base:
+        query = "select count(*) from pg_namespace where nspname like 'chaoslab%'"
+        return int((base.execute(query).fetchone() or (0,))[0])
+
+
+def transactions(url: str) -> int:
+    """How many the server has seen that wrote anything."""
+    import psycopg
+
+    with psycopg.connect(url) as base:
+        found = base.execute("select pg_current_xact_id()::text::bigint").fetchone()
+        return int((found or (0,))[0])
+
+
+@pytest.mark.parametrize(
+    ("fault", "happened"),
+    [
+        (
+            'at = "memory.write"\nphase = "after-commit"\nkind = "crash"\nscope = "region"\n'
+            "for_ms = 12000",
+            ["down east", "promote west", "join east"],
+        ),
+        (
+            'at = "tools:keyed"\nphase = "after-commit"\nkind = "partition"\nfor_ms = 12000',
+            ["partition east", "promote west", "join east"],
+        ),
+        ('at = "memory.write"\nphase = "after-commit"\nkind = "silence"', []),
+    ],
+    ids=["region-crash", "partition", "silence"],
+)
+def test_a_right_agent_stays_right(
+    tmp_path: Path,
+    pool: Workers,
+    database: Server,
+    store: StoreAt,
+    fault: str,
+    happened: list[str],
+) -> None:
+    before = transactions(database.url)
+    record, view = struck(tmp_path, pool, store, fault)
+    assert record.violations == ()
+    assert verdicts(record)["effects.delivery"] == "valid"
+    assert events(view) == happened
+    versions = [tuple(op.get("version")) for op in commits(view)]
+    assert versions and len(set(versions)) == len(versions)
+    assert transactions(database.url) - before > len(versions)  # it was really there
+    assert left(database.url) == 0
+
+
+def test_a_wrong_agent_is_found(tmp_path: Path, pool: Workers, store: StoreAt) -> None:
+    agent = f"{AGENTS}/zombie_without_fence.py:make_agent"
+    record, _ = struck(tmp_path, pool, store, ZOMBIE, agent=agent)
+    assert "regions.fenced" in {v.check for v in record.violations}
+
+
+def test_a_database_that_is_gone_is_the_labs_trouble_in_one_line(
+    tmp_path: Path, pool: Workers, store: StoreAt
+) -> None:
+    path = tmp_path / "regions.toml"
+    path.write_text(SCENARIO.format(fault=ZOMBIE, kind="refund", sessions=1, lag_ms=100))
+    (tmp_path / "out").mkdir()
+    gone = replace(store, port=1)
+    record = perform(spec_of(RIGHT, path, repeats=0, store=gone), pool, tmp_path / "out")
+    assert "the store cannot be used" in record.broke and str(gone) in record.broke
+    assert store.password not in record.broke
