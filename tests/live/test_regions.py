@@ -3,12 +3,19 @@ them, and what a wrong agent does to a real store is found."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.live.lab import spec_of, verdicts, workers
+from tests.live.wires import need_original
 
 from chaoslab.history import View, read
 from chaoslab.run.model import RunRecord
@@ -16,6 +23,7 @@ from chaoslab.run.perform import perform
 from chaoslab.run.workers import Workers
 
 AGENTS = Path(__file__).resolve().parents[2] / "fixtures" / "agents"
+HARNESS = Path(__file__).resolve().parents[2] / "harness"
 RIGHT = "chaoslab.reference:make_agent"
 
 SCENARIO = """
@@ -58,12 +66,13 @@ def struck(
     kind: str = "refund",
     sessions: int = 1,
     lag_ms: int = 100,
+    toxiproxy: str = "",
 ) -> tuple[RunRecord, View]:
     """A run with one fault, and what is on record of it."""
     path = folder / "regions.toml"
     path.write_text(SCENARIO.format(fault=fault, kind=kind, sessions=sessions, lag_ms=lag_ms))
     (folder / "out").mkdir()
-    spec = spec_of(agent, path, repeats=0, linger_ms=100, silence_ms=200)
+    spec = spec_of(agent, path, repeats=0, linger_ms=100, toxiproxy=toxiproxy)
     record = perform(spec, pool, folder / "out")
     assert (record.broke, record.vacuous, record.not_applicable) == ("", "", "")
     assert record.faults["fired"] == 1
@@ -116,11 +125,12 @@ def test_what_was_not_replicated_is_named_as_lost(tmp_path: Path, pool: Workers)
         assert known[lost["op"]].get("version") == lost["version"]
 
 
-def test_a_cut_off_primary_takes_writes_that_its_return_loses(
-    tmp_path: Path, pool: Workers
-) -> None:
-    fault = 'at = "tools:long-running"\nphase = "before-commit"\nkind = "partition"\nfor_ms = 12000'
-    record, view = struck(tmp_path, pool, fault, kind="ship")
+@pytest.mark.parametrize("toxiproxy", ["", "embedded", "original"])
+def test_a_primary_is_cut_off(tmp_path: Path, pool: Workers, toxiproxy: str) -> None:
+    if toxiproxy == "original":
+        need_original()
+    fault = 'at = "memory.write"\nphase = "after-commit"\nkind = "partition"\nfor_ms = 6000'
+    record, view = struck(tmp_path, pool, fault, toxiproxy=toxiproxy)
     right(record, "regions.fenced")
     assert events(view) == ["partition east", "promote west", "join east"]
 
@@ -147,3 +157,49 @@ def test_a_group_is_torn_between_two_real_commits(tmp_path: Path, pool: Workers)
     right(record, "memory.atomic")
     [strike] = view.named("nemesis.strike")
     assert [op.get("item") for op in commits(view) if op.call == strike.call] == [0]
+
+
+def regions_of(tmp: Path) -> dict[int, str]:
+    """The living region processes whose data is below a folder, with their command lines."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            line = (entry / "cmdline").read_text().replace("\0", " ")
+            if "-m chaoslab.regions" in line and str(tmp) in line:
+                found[int(entry.name)] = line
+    return found
+
+
+def until(true: Callable[[], bool], seconds: float) -> bool:
+    """Whether something became true in time."""
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.02)
+    return true()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_of_a_region_outlives_the_lab(tmp_path: Path, number: int) -> None:
+    scenario, tmp = tmp_path / "regions.toml", tmp_path / "tmp"
+    tmp.mkdir()
+    fault = 'at = "memory.write"\nphase = "after-commit"\nkind = "pause"'
+    scenario.write_text(SCENARIO.format(fault=fault, kind="ship", sessions=2, lag_ms=100))
+    env = {**os.environ, "PYTHONPATH": str(HARNESS), "TMPDIR": str(tmp)}
+    command = [sys.executable, "-m", "chaoslab", "run", str(scenario), "--backend", "process"]
+    with subprocess.Popen(
+        [*command, "--in-process"],
+        cwd=tmp_path,
+        env=env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as made:
+        try:
+            assert until(lambda: len(regions_of(tmp)) == 2, 60), "no region was started"
+        finally:
+            made.send_signal(number)
+    assert until(lambda: not regions_of(tmp), 20), regions_of(tmp)
+    # What the kernel did not remove, the next start does.
+    clearing = "from chaoslab.backends.process.leftovers import sweep; sweep()"
+    subprocess.run([sys.executable, "-c", clearing], env=env, check=True)
+    assert list(tmp.glob("*chaoslab-*")) == []

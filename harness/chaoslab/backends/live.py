@@ -62,6 +62,14 @@ def check_store(store: StoreAt, /) -> StoreAt:
         ) from None
 
 
+def check_toxiproxy(how: str, /) -> None:
+    """UsageError or LabError where such a server cannot be had, before anything runs."""
+    from chaoslab.links.servers import stand  # noqa: PLC0415
+
+    with stand(how):
+        pass
+
+
 def shim_target(agent: str, /) -> Target:
     """An adapter (`path.py:factory`) in a process of its own."""
     return Target(

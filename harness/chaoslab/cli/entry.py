@@ -28,6 +28,7 @@ from chaoslab.cli.options import (
     positive,
     store_option,
     subject_options,
+    toxiproxy_option,
 )
 from chaoslab.cli.run import run
 from chaoslab.core.errors import ChaosError
@@ -171,6 +172,7 @@ def _run(parser: argparse.ArgumentParser) -> None:
         default=3,
         help="on real processes: how often the faults are repeated (default: 3)",
     )
+    toxiproxy_option(parser)
     parser.add_argument(
         "--seed", type=not_negative, action="append", default=[], help="may be given several times"
     )

@@ -59,6 +59,17 @@ def store_option(parser: argparse.ArgumentParser, /) -> None:
     )
 
 
+def toxiproxy_option(parser: argparse.ArgumentParser, /) -> None:
+    """What stands in the lines of executions on real processes."""
+    parser.add_argument(
+        "--toxiproxy",
+        default="",
+        metavar="HOW",
+        help="on real processes: a Toxiproxy server in every line of the regions; embedded, "
+        "original, or the http:// address of one that runs (default: none)",
+    )
+
+
 def positive(text: str, /) -> int:
     """An integer of 1 or more."""
     return _integer(text, 1)

@@ -38,6 +38,7 @@ from chaoslab.run.select import (
     scenario_files,
     specs_for,
     with_store,
+    with_toxiproxy,
 )
 from chaoslab.run.shards import (
     check_durations,
@@ -122,6 +123,7 @@ def _asked(
         repeats=arguments.repeats,
     )
     subjects = with_store(subjects, store_from(arguments.store))
+    subjects = with_toxiproxy(subjects, arguments.toxiproxy)
     if profile is not None and not arguments.seed:
         subjects = with_seeds(subjects, profile.seeds)
     if not (arguments.planted or (profile is not None and profile.planted)):

@@ -70,6 +70,7 @@ class Target:
     fault leaves without an answer ends after this long with a broken connection, if the agent
     has not given up before. `speed`: how much faster than real time the lab's clock runs, for
     agents that take their time from the lab. `store`: where the regions keep memory.
+    `toxiproxy`: which server stands in every line of the regions; none where it is empty.
     """
 
     commands: tuple[tuple[str, ...], ...]
@@ -92,6 +93,7 @@ class Target:
     linger_ms: int = 500
     speed: int = 1
     store: StoreAt = SQLITE
+    toxiproxy: str = ""
 
     @property
     def wall_ms_max(self) -> int:

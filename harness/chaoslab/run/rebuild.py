@@ -33,10 +33,12 @@ def spec_of(folder: Path, /) -> RunSpec:
     """The run that left this folder, with its recorded choices. FormatError where it is damaged."""
     whole = read_run(folder / "run.json")
     spec = _spec(folder, whole)
-    store = whole.get("store")
-    if spec.target is None or not store or not store["address"]:
-        return spec
-    target = replace(spec.target, store=store_from(store["address"]))
+    store, how = whole.get("store"), whole.get("toxiproxy", "")
+    target = spec.target
+    if target is not None and how:
+        target = replace(target, toxiproxy=how)
+    if target is not None and store and store["address"]:
+        target = replace(target, store=store_from(store["address"]))
     return replace(spec, target=target)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import chaoslab
 from chaoslab.adapters import AgentSource
-from chaoslab.backends.live import check_store, shim_target
+from chaoslab.backends.live import check_store, check_toxiproxy, shim_target
 from chaoslab.check import CHECK_IDS
 from chaoslab.contract import Contract, default_contract
 from chaoslab.contract.loader import contract_from, raw_contract
@@ -172,6 +172,23 @@ def with_store(specs: Sequence[RunSpec], store: StoreAt, /) -> list[RunSpec]:
     found = check_store(store)
     return [
         replace(s, target=replace(s.target, store=found)) for s in specs if s.target is not None
+    ]
+
+
+def with_toxiproxy(specs: Sequence[RunSpec], how: str, /) -> list[RunSpec]:
+    """The same runs with a Toxiproxy server in every line of their regions. UsageError where one of
+    them has no lines, and where the server cannot be had."""
+    if not how or not specs:
+        return list(specs)
+    if any(spec.target is None for spec in specs):
+        raise UsageError(
+            "Toxiproxy is for lines between real processes; the simulator has a network of its own",
+            value=how,
+            hint="add --backend process, or leave --toxiproxy away",
+        )
+    check_toxiproxy(how)
+    return [
+        replace(s, target=replace(s.target, toxiproxy=how)) for s in specs if s.target is not None
     ]
 
 

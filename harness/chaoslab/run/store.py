@@ -80,6 +80,7 @@ class Campaign:
             "contract_file": record.spec.contract_file or None,
             "run": entry,
             "store": None if target is None else target.store.to_json(),
+            "toxiproxy": "" if record.spec.target is None else record.spec.target.toxiproxy,
             "notes": [visible(record.mask.text(n), lines=True) for n in record.notes],
         }
         try:

@@ -13,13 +13,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import Context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
 from chaoslab.backends.common.hub import Joined, Promoted
 from chaoslab.backends.common.loop import Loop
-from chaoslab.backends.process.homes import Homes
+from chaoslab.backends.process.homes import Homes, Place
+from chaoslab.backends.process.lines import LAB, Lines
 from chaoslab.backends.process.speaking import Speaking, told
 from chaoslab.core.jsons import Json
 from chaoslab.history import Recorder
@@ -65,9 +66,13 @@ class Regional:
         recorder: Recorder,
         loop: Loop,
         *,
+        lines: Lines,
         session_of: Callable[[int], str],
         lag_ms: float,
     ) -> None:
+        self._lines = lines
+        self._addresses: dict[tuple[str, str], tuple[str, int]] = {}
+        self._through = False  # whether lines between regions go through the server, too
         self._homes, self._recorder, self._loop = homes, recorder, loop
         self._session_of, self._lag_ms = session_of, lag_ms
         self._speaking = Speaking(homes)
@@ -86,10 +91,25 @@ class Regional:
     async def boot(self) -> None:
         """Starts every region; the first leads."""
         names = list(self.copies)
+        await self._lines.start()
         places = await asyncio.gather(*(self._homes.start(name) for name in names))
-        self._speaking.places.update(zip(names, places, strict=True))
+        for name, place in zip(names, places, strict=True):
+            host, port = await self._lines.between(LAB, name, (place.host, place.port))
+            self._speaking.places[name] = replace(place, host=host, port=port)
+            self._through |= place.peer_host == place.host
+            for other in names:
+                if other != name:
+                    await self._meet(other, name, place)
         await self._ask(names[0], "lead", epoch=1, count=0)
         await self._arrange(names[0])
+
+    async def _meet(self, region: str, other: str, place: Place) -> None:
+        """How a region finds another. Where regions have a network of their own, which a server on
+        this machine is no part of, they find each other directly."""
+        address = (place.peer_host, place.peer_port)
+        if self._through:
+            address = await self._lines.between(region, other, address)
+        self._addresses[region, other] = address
 
     # -- where a request goes; the same rules as the simulator's
 
@@ -258,7 +278,7 @@ class Regional:
     def parted(self, region: str) -> None:
         """Its lines to the other regions are cut, both ways."""
         self.copies[region].linked = False
-        self._strike(region, self._homes.cut)
+        self._strike(region, self._lines.cut if self._lined else self._homes.cut)
 
     def drop(self, region: str) -> None:
         """It counts for no quorum any more."""
@@ -333,13 +353,13 @@ class Regional:
         await self._struck(region)
         if not view.up:
             await self._speaking.hang_up(region)
-            self._speaking.places[region] = await self._homes.start(region)
+            await self._homes.start(region)  # at the places it had
         leaders = [name for name, one in self.copies.items() if one.leads]
         leader = max(leaders, key=lambda name: self.copies[name].epoch, default=region)
         if leader != region and view.leads:
             await self._ask(region, "rest")
         rows = await self._missed(region)
-        await self._homes.mend(region)
+        await (self._lines.mend if self._lined else self._homes.mend)(region)
         lost = []
         if leader == region:
             view.leads = True
@@ -362,10 +382,9 @@ class Regional:
             await asyncio.wait([self._hit[region]])
 
     async def _follow(self, region: str, leader: str) -> None:
-        view, place = self.copies[region], self._speaking.places[leader]
+        view, address = self.copies[region], self._addresses[region, leader]
         # Where both run, a first try may still find the line between them in the making.
         for _ in range(10):
-            address = [place.peer_host, place.peer_port]
             state = await self._ask(region, "follow", leader=address)
             if state is not None or not self.copies[leader].up:
                 break
@@ -375,14 +394,17 @@ class Regional:
 
     async def _arrange(self, leader: str) -> None:
         """Tells a leader to whom it replicates, and who counts for a quorum."""
-        places = self._speaking.places
         peers = {
-            name: [places[name].peer_host, places[name].peer_port]
+            name: self._addresses[leader, name]
             for name, view in self.copies.items()
             if name != leader and view.up and view.linked
         }
         members = sorted(self.members)
         await self._ask(leader, "peers", peers=peers, members=members, lag_ms=self._lag_ms)
+
+    @property
+    def _lined(self) -> bool:
+        return bool(self._lines.how) and self._through
 
     def _first(self) -> str | None:
         for name, view in self.copies.items():
@@ -409,6 +431,7 @@ class Regional:
         """Ends every region."""
         await self._speaking.close()
         await self._homes.close()
+        await self._lines.close()
 
 
 def _live(row: Row, now_ns: int) -> Item | None:

@@ -7,6 +7,7 @@ from typing import Final
 
 from chaoslab.backends.api import ExecutionSpec
 from chaoslab.backends.process.hub import LiveHub
+from chaoslab.backends.process.lines import Lines
 from chaoslab.backends.process.process_homes import ProcessHomes
 from chaoslab.backends.process.regional import Regional
 from chaoslab.backends.process.setting import Setting
@@ -37,6 +38,7 @@ async def started(hub: LiveHub, setting: Setting, /) -> Regional:
         regions.names,
         hub.recorder,
         hub.loop,
+        lines=Lines(setting.target.toxiproxy, hub.run, seed=hub.spec.seed),
         session_of=hub.leases.session_of,
         lag_ms=regions.lag_ms / setting.target.speed,
     )
