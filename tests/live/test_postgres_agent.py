@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.live.lab import spec_of, verdicts, workers
@@ -12,8 +13,11 @@ from tests.live.postgres import Server, need_postgres, server
 from tests.live.test_regions import AGENTS, RIGHT, SCENARIO, ZOMBIE, commits, events
 
 from chaoslab.backends.live import check_store
+from chaoslab.backends.process import process_homes
+from chaoslab.backends.process.commits import unanswered
 from chaoslab.contract.stores import StoreAt, store_from
 from chaoslab.history import View, read
+from chaoslab.regions.rows import Row
 from chaoslab.run.model import RunRecord
 from chaoslab.run.perform import perform
 from chaoslab.run.workers import Workers
@@ -38,12 +42,19 @@ def pool() -> Iterator[Workers]:
 
 
 def struck(
-    folder: Path, pool: Workers, store: StoreAt, fault: str, *, agent: str = RIGHT
+    folder: Path,
+    pool: Workers,
+    store: StoreAt,
+    fault: str,
+    *,
+    agent: str = RIGHT,
+    toxiproxy: str = "",
 ) -> tuple[RunRecord, View]:
     path = folder / "regions.toml"
     path.write_text(SCENARIO.format(fault=fault, kind="refund", sessions=1, lag_ms=100))
     (folder / "out").mkdir()
-    spec = spec_of(agent, path, repeats=0, linger_ms=100, silence_ms=200, store=store)
+    times = {"linger_ms": 100, "silence_ms": 200}
+    spec = spec_of(agent, path, repeats=0, store=store, toxiproxy=toxiproxy, **times)
     record = perform(spec, pool, folder / "out")
     assert (record.broke, record.vacuous, record.not_applicable) == ("", "", "")
     assert record.faults["fired"] == 1
@@ -101,6 +112,34 @@ def test_a_right_agent_stays_right(
     versions = [tuple(op.get("version")) for op in commits(view)]
     assert versions and len(set(versions)) == len(versions)
     assert transactions(database.url) - before > len(versions)  # it was really there
+    assert left(database.url) == 0
+
+
+@pytest.mark.parametrize("kind", ["silence", "reset"])
+def test_the_answer_to_commit_itself_is_lost(
+    tmp_path: Path,
+    database: Server,
+    store: StoreAt,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lost = []
+
+    async def noted(*given: Any, **more: Any) -> Row:
+        lost.append(await unanswered(*given, **more))
+        return lost[-1]
+
+    monkeypatch.setattr(process_homes, "unanswered", noted)
+    here = Workers(in_process=True)
+    fault = f'at = "memory.write"\nphase = "after-commit"\nkind = "{kind}"'
+    record, view = struck(tmp_path, here, store, fault, toxiproxy="embedded")
+    assert record.violations == ()
+    assert verdicts(record)["effects.delivery"] == "valid"
+    # The agent was told nothing, and the record has the commit as the ledger has it.
+    [row] = lost
+    [strike] = view.named("nemesis.strike")
+    [made] = [op for op in commits(view) if op.call == strike.call]
+    assert (made.get("id"), tuple(made.get("version"))) == (row.id, row.version)
     assert left(database.url) == 0
 
 

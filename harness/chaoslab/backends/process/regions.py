@@ -33,15 +33,19 @@ async def started(hub: LiveHub, setting: Setting, /) -> Regional:
     folder.mkdir(exist_ok=True)
     regions = hub.spec.scenario.regions
     keep = await asyncio.to_thread(keep_of, setting.target.store, hub.run, folder)
+    lines = Lines(setting.target.toxiproxy, hub.run, seed=hub.spec.seed)
+    homes = ProcessHomes(folder, setting.plain_env(), keep=keep, lines=lines)
     regional = Regional(
-        ProcessHomes(folder, setting.plain_env(), keep=keep),
+        homes,
         regions.names,
         hub.recorder,
         hub.loop,
-        lines=Lines(setting.target.toxiproxy, hub.run, seed=hub.spec.seed),
+        lines=lines,
         session_of=hub.leases.session_of,
         lag_ms=regions.lag_ms / setting.target.speed,
     )
+    if homes.loses_answers:
+        regional.unanswered = homes.unanswered
     try:
         await regional.boot()
     except BaseException:

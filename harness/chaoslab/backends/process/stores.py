@@ -25,6 +25,11 @@ _NO_TABLE: Final = "42P01"
 class Keep(Protocol):
     """The stores of an execution, one for each region."""
 
+    @property
+    def place(self) -> tuple[str, int] | None:
+        """Where it is, if a line leads to it."""
+        ...
+
     def python(self) -> list[str]:
         """Options of the interpreter: where no package is needed, it need not look for any."""
         ...
@@ -57,6 +62,11 @@ class Files:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+
+    @property
+    def place(self) -> tuple[str, int] | None:
+        """See `Keep`."""
+        return None
 
     def python(self) -> list[str]:
         """See `Keep`."""
@@ -98,6 +108,11 @@ class Tables:
         except psycopg.Error as error:
             said = store.hidden(str(error)).strip().partition("\n")[0]
             raise LabError(f"the store cannot be used: {said}", value=str(store)) from None
+
+    @property
+    def place(self) -> tuple[str, int] | None:
+        """See `Keep`."""
+        return self._store.host, self._store.port
 
     def python(self) -> list[str]:
         """See `Keep`."""
