@@ -54,12 +54,13 @@ MARKUP = re.compile(
 )
 RANDOM_MODULES = {"random", "secrets"}
 # The seed's streams, the guard that shuts all other doors, the generator of an agent in a process
-# of its own, and the token of an execution, which nobody may guess.
+# of its own, and the tokens of an execution and of its regions, which nobody may guess.
 RANDOM_DOORS = (
     "core.rng",
     "backends.sim.guard",
     "adapters.remote",
     "backends.process.execution",
+    "backends.process.process_homes",
 )
 MACHINE = re.compile(
     r"(?<![\w.~<{}$-])/(?:home|root|Users|work|var/folders)/[\w.]+|[A-Z]:\\Users\\"
