@@ -1,7 +1,12 @@
-"""Servers of Toxiproxy's interface for the tests that want one: each kind in turn."""
+"""Servers of Toxiproxy's interface for the tests that want one: each kind in turn.
+
+`CHAOSLAB_TOXIPROXY` may name further ones by their URLs, such as a container's; whatever proxies
+they have are deleted.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -10,8 +15,10 @@ from tests.live.wires import Wire, need_original, wired
 from chaoslab.links.client import Links
 from chaoslab.links.servers import stand
 
+KINDS = ["embedded", "original", *os.environ.get("CHAOSLAB_TOXIPROXY", "").split()]
 
-@pytest.fixture(scope="module", params=["embedded", "original"])
+
+@pytest.fixture(scope="module", params=KINDS)
 def links(request: pytest.FixtureRequest) -> Iterator[Links]:
     if request.param == "original":
         need_original()

@@ -7,13 +7,15 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.live.wires import LONG_S, need_original, wired
@@ -172,6 +174,81 @@ def test_the_environment_s_proxy_is_not_asked(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     with embedded() as links:
         assert "chaoslab" in links.version()
+
+
+def descriptors(links: Links) -> int:
+    """Of the server's process, which is found by the port on which it listens."""
+    _, _, port = links.address.rpartition(":")
+    table = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    (inode,) = (row[9] for row in table if row[1].endswith(f":{int(port):04X}") and row[3] == "0A")
+    for folder in Path("/proc").glob("[0-9]*/fd"):
+        with suppress(OSError):
+            targets = [os.readlink(one) for one in folder.iterdir()]
+            if f"socket:[{inode}]" in targets:
+                return len(targets)
+    raise AssertionError("nobody listens there")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_no_connection_leaves_anything_however_it_ends() -> None:
+    with embedded() as links:
+        links.version()
+        assert until(lambda: descriptors(links) < 20)
+        before = descriptors(links)
+        for toxics in ENDINGS:
+            with wired(links) as wire:
+                for type, numbers in toxics:
+                    for stream in ("upstream", "downstream"):
+                        wire.line.add(type, stream=stream, **numbers)
+                for n in range(8):
+                    client, served = wire.both()
+                    sockets = [client, served] if n % 2 else [served, client]
+                    if n % 4 < 2:
+                        sockets[0].sendall(bytes(1000))
+                    if n % 3 == 0:
+                        sockets[0].shutdown(socket.SHUT_WR)
+                    if n < 4:
+                        linger = struct.pack("ii", 1, 0)
+                        sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                    if n < 6:
+                        for sock in sockets:
+                            sock.close()
+                wire.stack.close()
+                # Where nothing passes the end does not either, until somebody lets it.
+                if toxics != [("bandwidth", {"rate": 0})]:
+                    assert until(lambda: descriptors(links) <= before + 1), toxics
+        assert until(lambda: descriptors(links) <= before)
+
+
+ENDINGS: list[list[tuple[str, dict[str, Any]]]] = [
+    [],
+    [("latency", {"latency": 5})],
+    [("bandwidth", {"rate": 0})],
+    [("timeout", {"timeout": 5})],
+    [("timeout", {"timeout": 0})],
+    [("reset_peer", {"timeout": 5})],
+    [("limit_data", {"bytes": 10})],
+    [("slow_close", {"delay": 5})],
+    [("slicer", {"average_size": 9, "delay": 100}), ("latency", {"latency": 5})],
+]
+
+
+def test_more_connections_than_a_process_usually_may_have() -> None:
+    few = 'ulimit -S -n 64; exec "$0" -m chaoslab.links'
+    with subprocess.Popen(
+        ["sh", "-c", few, sys.executable],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=ENV,
+        text=True,
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        port = json.loads(process.stdout.readline())["port"]
+        with wired(Links(f"127.0.0.1:{port}")) as wire:
+            for client, served in [wire.both() for _ in range(60)]:
+                client.sendall(b"x")
+                assert served.recv(1) == b"x"
+        process.stdin.close()
 
 
 @contextmanager

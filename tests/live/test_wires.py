@@ -60,6 +60,16 @@ def test_types_of_what_is_answered(links: Links) -> None:
         connection.close()
 
 
+def test_requests_have_numbers_of_their_own(links: Links) -> None:
+    found = []
+    for path in ("/version", "/version", "/proxies/a", "/nope"):
+        connection = http.client.HTTPConnection(links.address, timeout=LONG_S)
+        connection.request("GET", path)
+        found.append(connection.getresponse().getheader("X-Toxiproxy-Request-Id"))
+        connection.close()
+    assert all(found[:3]) and len(set(found)) == 4 and found[3] is None
+
+
 def test_many_requests_on_one_connection(links: Links) -> None:
     connection = http.client.HTTPConnection(links.address, timeout=LONG_S)
     connection.connect()

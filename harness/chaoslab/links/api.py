@@ -11,7 +11,7 @@ import posixpath
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import unquote
@@ -52,11 +52,14 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+_NOWHERE: Final = Answer(status=404, body="404 page not found\n", type=_TEXT)
+
+
 class Api:
     """The requests of the interface on a set of proxies."""
 
     def __init__(self, proxies: Proxies) -> None:
-        self._proxies = proxies
+        self._proxies, self._count = proxies, 0
         one, toxics, toxic = r"/proxies/([^/]+)", r"/proxies/([^/]+)/toxics", ""
         toxic = toxics + r"/([^/]+)"
         routes: dict[str, dict[str, Callable[..., Answer]]] = {
@@ -81,7 +84,14 @@ class Api:
         self._routes = [(re.compile(pattern), does) for pattern, does in routes.items()]
 
     def answer(self, request: Request, /) -> Answer:
-        """Does what is asked."""
+        """Does what is asked. Whatever is a request of the interface gets a number of its own."""
+        answer = self._done(request)
+        if answer.status in (301, 405) or answer is _NOWHERE:
+            return answer
+        self._count += 1
+        return replace(answer, headers={"X-Toxiproxy-Request-Id": f"{self._count:020x}"})
+
+    def _done(self, request: Request) -> Answer:
         tidy = posixpath.normpath(request.path) if request.path else "/"
         tidy = "/" + tidy.lstrip("/")
         if request.path.endswith("/") and tidy != "/":
@@ -100,7 +110,7 @@ class Api:
                 return act(*found.groups(), request.body)
             except Refused as refusal:
                 return Answer(status=refusal.status, body=_complaint(refusal), type=_TEXT)
-        return Answer(status=404, body="404 page not found\n", type=_TEXT)
+        return _NOWHERE
 
     def _reset(self, body: str) -> Answer:
         self._proxies.reset()

@@ -8,6 +8,7 @@ import ctypes
 import functools
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from chaoslab.links.server import Proxies
 
 _CHUNK_BYTES = 4096
 _GRACE_S = 2.0
+_FILES_MAX = 65_536
 _PDEATHSIG = 1
 
 
@@ -40,7 +42,10 @@ async def serve(
     loop, over = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, over.set)
     if until_eof:
-        loop.add_reader(0, _heard, over)
+        try:
+            loop.add_reader(0, _heard, over)
+        except PermissionError:  # a file, or nothing: nobody holds it open
+            over.set()
     try:
         ready(found)
         await over.wait()
@@ -52,6 +57,14 @@ def _heard(over: asyncio.Event) -> None:
     if not os.read(0, _CHUNK_BYTES):
         asyncio.get_running_loop().remove_reader(0)
         over.set()
+
+
+def many_files() -> None:
+    """Allows as many connections as the system does; each takes two descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, _FILES_MAX)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
 def keep(command: Sequence[str]) -> int:
@@ -104,6 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     if "--" in given:
         return keep(given[given.index("--") + 1 :])
+    many_files()
     parser = argparse.ArgumentParser(prog="python -m chaoslab.links")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
