@@ -42,9 +42,7 @@ class RegionMemory(SimMemory):
             return await self._regional.write(caller, "memory.write", write, fence)
 
         async def lost(caller: Caller) -> Version:
-            return await self._regional.write(
-                caller, "memory.write", write, fence, unanswered=True
-            )
+            return await self._regional.write(caller, "memory.write", write, fence, unanswered=True)
 
         return {"remote": put, "unanswered": lost if self._regional.unanswered else None}
 
