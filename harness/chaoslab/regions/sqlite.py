@@ -162,3 +162,19 @@ def _text(row: Row) -> str:
 
 def _row(found: Any) -> Row:
     return Row.of_json(json.loads(found[0]))
+
+
+def read_ledger(path: Path, after: int, /) -> list[Row]:
+    """The ledger in a region's file, for whoever is not the region: nothing is written, and nobody
+    who writes is waited for. Empty where there is no file yet."""
+    if not path.exists():
+        return []
+    db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
+    try:
+        known = "SELECT 1 FROM sqlite_master WHERE name = 'ledger'"
+        if db.execute(known).fetchone() is None:  # killed before it had made its tables
+            return []
+        query = "SELECT row FROM ledger WHERE nth > ? ORDER BY nth"
+        return [_row(found) for found in db.execute(query, (after,))]
+    finally:
+        db.close()

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from chaoslab.regions.rows import Refusal, Unsure
 
+_CONNECT_S: Final = 2.0
 LINE_BYTES_MAX: Final = 64 << 20  # a whole copy travels as one line
 Answer: TypeAlias = Callable[[str, dict[str, Any]], Awaitable[Any]]
 
@@ -33,8 +34,10 @@ class Asking:
 
     @classmethod
     async def at(cls, host: str, port: int, token: str, /) -> Asking:
-        """Connects, and says the token."""
-        reader, writer = await asyncio.open_connection(host, port, limit=LINE_BYTES_MAX)
+        """Connects, and says the token. Behind a network that was taken away nobody refuses, and
+        the system would try for minutes."""
+        opening = asyncio.open_connection(host, port, limit=LINE_BYTES_MAX)
+        reader, writer = await asyncio.wait_for(opening, _CONNECT_S)
         writer.write(line_of({"token": token}))
         return cls(reader, writer)
 

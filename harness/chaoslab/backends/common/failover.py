@@ -22,6 +22,7 @@ class Failover:
     home: str
     work: dict[str, Work]
     _regions: Regions
+    _returning: bool
 
     def start(self, region: str, slot: int, *, fresh: bool = False) -> None:
         """A new incarnation in a region."""
@@ -31,6 +32,9 @@ class Failover:
         raise NotImplementedError
 
     def _drop_holder(self, process: Process) -> None:
+        raise NotImplementedError
+
+    def _serve_again(self) -> None:
         raise NotImplementedError
 
     def suspect_later(self, process: Process) -> None:
@@ -123,6 +127,9 @@ class Failover:
             if wanted and not self._living(region):
                 for slot in range(self._regions.processes):
                     self.start(region, slot)
+            if self._returning and region == self.home:
+                self._returning = False
+                self._serve_again()
 
         self.hub.join(region, joined)
 

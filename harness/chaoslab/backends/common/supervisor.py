@@ -43,6 +43,7 @@ class Supervisor(Failover):
         self._boots: dict[str, int] = {}
         self._expected = 0  # processes that start at the beginning
         self._begun = False
+        self._returning = False  # whether the primary is on its way back after all faults
         number = 0
         for tasks in hub.cast.sessions.values():
             for task in tasks:
@@ -344,6 +345,13 @@ class Supervisor(Failover):
             self.hub.release(entry)
         for process in self.hub.processes:
             self.hub.resume(process)
+        if self._usable(self.home):
+            self._serve_again()
+        else:
+            self._returning = True  # it is on its way back, which takes a while
+
+    def _serve_again(self) -> None:
+        """Nobody is left without a process to hand a task to."""
         if not any(p.serving or (p.alive and not p.ready) for p in self._living(self.home)):
             if not any(p.alive and not p.suspected for p in self._living(self.home)):
                 self.start(self.home, 0)
