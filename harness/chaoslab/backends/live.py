@@ -4,8 +4,10 @@ only here, so that the simulator works without it."""
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 from chaoslab.backends.api import Answering, ExecutionEnd, ExecutionSpec
+from chaoslab.contract.stores import StoreAt
 from chaoslab.contract.target import Target
 from chaoslab.core.errors import UsageError
 from chaoslab.history import Writer
@@ -38,6 +40,31 @@ def check_packages(*, containers: bool = False) -> None:
         from chaoslab.backends.docker import check_docker  # noqa: PLC0415
 
         check_docker()
+
+
+def check_store(store: StoreAt, /) -> StoreAt:
+    """The store with the version of its server. UsageError where none answers."""
+    if store.kind == "sqlite":
+        return store
+    try:
+        import psycopg  # noqa: PLC0415
+    except ImportError as error:
+        raise UsageError(
+            f"a store in PostgreSQL needs more than the base install: {error}",
+            hint="pip install 'chaoslab[real]'",
+        ) from None
+    from chaoslab.regions.schemas import probe  # noqa: PLC0415
+
+    try:
+        return replace(store, server=probe(store.url))
+    except psycopg.Error as error:
+        said = store.hidden(str(error)).strip().partition("\n")[0]
+        raise UsageError(
+            f"the store cannot be used: {said}",
+            value=str(store),
+            allowed="a PostgreSQL in which the lab may make schemas",
+            hint="start it, or see its address; the password may stand in PGPASSWORD",
+        ) from None
 
 
 def check_toxiproxy(how: str, /) -> None:

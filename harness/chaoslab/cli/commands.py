@@ -34,6 +34,7 @@ from chaoslab.run.select import (
     known_scenarios,
     scenario_files,
     specs_for,
+    with_store,
 )
 from chaoslab.run.selftest import selftest as judge_checks
 from chaoslab.run.store import Campaign, read_run
@@ -128,6 +129,7 @@ def replay(arguments: argparse.Namespace, console: Console) -> int:
     spec = spec_of(folder)
     if spec.target is not None:
         check_packages(containers=spec.target.containers)
+        [spec] = with_store([spec], spec.target.store)
     workers = Workers(in_process=arguments.in_process)
     with tempfile.TemporaryDirectory(prefix="chaoslab-") as scratch:
         try:

@@ -26,6 +26,7 @@ from chaoslab.cli.options import (
     campaign_options,
     not_negative,
     positive,
+    store_option,
     subject_options,
     toxiproxy_option,
 )
@@ -170,6 +171,7 @@ def _run(parser: argparse.ArgumentParser) -> None:
         help="the simulator, real processes, or these with regions in containers (default: what "
         "the agent needs)",
     )
+    store_option(parser)
     parser.add_argument(
         "--repeats",
         type=positive,

@@ -47,6 +47,18 @@ def campaign_options(parser: argparse.ArgumentParser, /) -> None:
     parser.add_argument("--in-process", action="store_true", help=IN_PROCESS)
 
 
+def store_option(parser: argparse.ArgumentParser, /) -> None:
+    """Where executions on real processes keep memory."""
+    parser.add_argument(
+        "--store",
+        default="sqlite",
+        metavar="STORE",
+        help="on real processes: where regions keep memory; sqlite, postgresql://USER@HOST:PORT/DB "
+        "(the password in PGPASSWORD), or postgresql for the address in CHAOSLAB_POSTGRES "
+        "(default: sqlite)",
+    )
+
+
 def toxiproxy_option(parser: argparse.ArgumentParser, /) -> None:
     """What stands in the lines of executions on real processes."""
     parser.add_argument(

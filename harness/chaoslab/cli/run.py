@@ -12,6 +12,7 @@ from rich.text import Text
 from chaoslab.backends.live import check_packages
 from chaoslab.cli.progress import progress
 from chaoslab.cli.report import outputs_or_words
+from chaoslab.contract.stores import store_from
 from chaoslab.core.clock import monotonic_ms, utc_today
 from chaoslab.core.errors import UsageError
 from chaoslab.report.outputs import FILES
@@ -36,6 +37,7 @@ from chaoslab.run.select import (
     contract_notes,
     scenario_files,
     specs_for,
+    with_store,
     with_toxiproxy,
 )
 from chaoslab.run.shards import (
@@ -121,6 +123,7 @@ def _asked(
         backend=arguments.backend,
         repeats=arguments.repeats,
     )
+    subjects = with_store(subjects, store_from(arguments.store))
     subjects = with_toxiproxy(subjects, arguments.toxiproxy)
     if profile is not None and not arguments.seed:
         subjects = with_seeds(subjects, profile.seeds)

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from chaoslab.contract.stores import SQLITE, StoreAt
 from chaoslab.core.jsons import Json
 
 SubmitHow = Literal["post", "stdin", "queue", "run"]
@@ -68,10 +69,10 @@ class Target:
     its end: it prints JSON, the agent's own state. `silence_ms`: a request that a
     fault leaves without an answer ends after this long with a broken connection, if the agent
     has not given up before. `speed`: how much faster than real time the lab's clock runs, for
-    agents that take their time from the lab. `toxiproxy`: which server stands in every
-    line of the regions; none where it is empty. `containers`: the regions of the world are
-    containers, not processes; the agent itself is never one. It is asked for by `--backend docker`
-    and is no line of a contract.
+    agents that take their time from the lab. `store`: where the regions keep memory.
+    `toxiproxy`: which server stands in every line of the regions; none where it is empty.
+    `containers`: the regions of the world are containers, not processes; the agent itself is never
+    one. It is asked for by `--backend docker` and is no line of a contract.
     """
 
     commands: tuple[tuple[str, ...], ...]
@@ -94,6 +95,7 @@ class Target:
     linger_ms: int = 500
     speed: int = 1
     containers: bool = False
+    store: StoreAt = SQLITE
     toxiproxy: str = ""
 
     @property

@@ -1,7 +1,7 @@
 """`python -m chaoslab.regions`: one region in a process of its own.
 
     python -m chaoslab.regions --name eu --data DIR --token T [--host 127.0.0.1] [--port N]
-        [--peer-port N] [--store sqlite]
+        [--peer-port N] [--store sqlite|postgresql://…?schema=NAME]
 
 When it can be spoken with, it prints one line of JSON with both its ports. SIGTERM ends it. The
 token may stand in the environment instead, as CHAOSLAB_TOKEN, where no process list shows it.
@@ -26,7 +26,14 @@ def store_of(url: str, data: Path, name: str, /) -> Store:
     """The store that an address names. ValueError where there is none of that kind."""
     if url == "sqlite":
         return SqliteStore(data / "region.db")
-    raise ValueError(f"no such store: {url.partition(':')[0]!r}; sqlite is there")
+    if url.startswith("postgresql://"):
+        from chaoslab.regions.postgres import PostgresStore, split_schema  # noqa: PLC0415
+
+        address, schema = split_schema(url)
+        return PostgresStore(address, name, schema=schema)
+    raise ValueError(
+        f"no such store: {url.partition(':')[0]!r}; sqlite and postgresql:// are there"
+    )
 
 
 def main() -> int:

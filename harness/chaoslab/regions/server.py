@@ -38,7 +38,7 @@ class Region:
         self._resting = False
         self._visitors: set[asyncio.StreamWriter] = set()
         self._committed_s: dict[int, float] = {}
-        self._armed = ""
+        self._armed = self._armed_uid = ""
         self._at_point, self._let_go = asyncio.Event(), asyncio.Event()
         self._commit_goes_on = threading.Event()
         self.stopped = asyncio.Event()
@@ -139,12 +139,15 @@ class Region:
             await self._quorum(asked)
         if self._armed == "before-commit":
             await self._hold()
-        hook = partial(self._hold_commit, asyncio.get_running_loop())
-        row = await self._in_thread(lambda: self._committed(asked, hook))
+        hook = partial(self._hold_commit, asyncio.get_running_loop(), asked.uid)
+        try:
+            row = await self._in_thread(lambda: self._committed(asked, hook))
+        except Unsure:
+            self._nudge()  # the ledger knows, and what is in it is replicated
+            raise
         if row.nth:
             self._committed_s[row.nth] = asyncio.get_running_loop().time()
-            for line in self._lines.values():
-                line.nudge()
+            self._nudge()
         if self._armed == "before-answer":
             await self._hold()
         if row.nth and asked.durability == "quorum":
@@ -155,13 +158,17 @@ class Region:
         """In the store's thread."""
         if self._resting or not self._store.state().leads:
             raise Refusal("connection-refused", f"{self.name} does not lead")
-        if self._armed == "commit":
-            # Only a store that commits over a line has something to show between its last
-            # statement and its COMMIT.
-            if not hasattr(self._store, "at_commit"):
-                raise Refusal("bad-request", "this store commits without a point to be held at")
+        # Only a store that commits over a line has something to show between its last statement and
+        # its COMMIT.
+        if hasattr(self._store, "at_commit"):
             self._store.at_commit = hook
+        elif self._armed == "commit":
+            raise Refusal("bad-request", "this store commits without a point to be held at")
         return self._store.write(change)
+
+    def _nudge(self) -> None:
+        for line in self._lines.values():
+            line.nudge()
 
     async def _quorum(self, change: Change) -> None:
         """Refuses, before anything is written, what could not be acknowledged by all members."""
@@ -190,10 +197,12 @@ class Region:
 
     # -- points at which a write is held
 
-    async def _arm(self, point: str) -> dict[str, Any]:
+    async def _arm(self, point: str, uid: str = "") -> dict[str, Any]:
+        """The next write stands at the point; at `commit` the one with this uid, where one is
+        named."""
         if point not in POINTS:
             raise Refusal("bad-request", f"no such point: {point!r}; one of {POINTS}")
-        self._armed = point
+        self._armed, self._armed_uid = point, uid
         self._at_point.clear()
         self._let_go.clear()
         self._commit_goes_on.clear()
@@ -215,9 +224,9 @@ class Region:
         self._at_point.set()
         await self._let_go.wait()
 
-    def _hold_commit(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _hold_commit(self, loop: asyncio.AbstractEventLoop, uid: str) -> None:
         """In the store's thread, right before COMMIT is sent."""
-        if self._armed == "commit":
+        if self._armed == "commit" and self._armed_uid in ("", uid):
             self._armed = ""
             loop.call_soon_threadsafe(self._at_point.set)
             self._commit_goes_on.wait()

@@ -76,7 +76,7 @@ class RunSpec:
         parts += [self.expected_check, self.scenario_text, self.contract_raw, *self.sources]
         parts += [self.backend, self.repeats if self.target is not None else 0]
         if self.target is not None:
-            parts.append(self.target.toxiproxy)
+            parts += [str(self.target.store), self.target.toxiproxy]
         return digest(parts, size=16)
 
 

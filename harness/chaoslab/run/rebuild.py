@@ -12,6 +12,7 @@ from typing import Any
 from chaoslab.backends.live import shim_target
 from chaoslab.contract import default_contract
 from chaoslab.contract.loader import contract_from
+from chaoslab.contract.stores import store_from
 from chaoslab.contract.target import Target
 from chaoslab.core.errors import FormatError, ScenarioError
 from chaoslab.run.model import RunSpec
@@ -33,10 +34,13 @@ def spec_of(folder: Path, /) -> RunSpec:
     """The run that left this folder, with its recorded choices. FormatError where it is damaged."""
     whole = read_run(folder / "run.json")
     spec = _spec(folder, whole)
-    how = whole.get("toxiproxy", "")
-    if spec.target is None or not how:
-        return spec
-    return replace(spec, target=replace(spec.target, toxiproxy=how))
+    store, how = whole.get("store"), whole.get("toxiproxy", "")
+    target = spec.target
+    if target is not None and how:
+        target = replace(target, toxiproxy=how)
+    if target is not None and store and store["address"]:
+        target = replace(target, store=store_from(store["address"]))
+    return replace(spec, target=target)
 
 
 def _spec(folder: Path, whole: Mapping[str, Any]) -> RunSpec:

@@ -19,10 +19,11 @@ from typing import Any
 
 import chaoslab
 from chaoslab.adapters import AgentSource
-from chaoslab.backends.live import check_toxiproxy, shim_target
+from chaoslab.backends.live import check_store, check_toxiproxy, shim_target
 from chaoslab.check import CHECK_IDS
 from chaoslab.contract import Contract, default_contract
 from chaoslab.contract.loader import contract_from, raw_contract
+from chaoslab.contract.stores import StoreAt
 from chaoslab.contract.target import Target
 from chaoslab.core.errors import ContractError, ScenarioError, UsageError
 from chaoslab.core.resources import data_root, resource_path
@@ -156,6 +157,29 @@ def specs_for(
     if problems:
         raise ScenarioError("\n".join(problems))
     return _unique(specs)
+
+
+def with_store(specs: Sequence[RunSpec], store: StoreAt, /) -> list[RunSpec]:
+    """The same runs over another store. UsageError where one of them has no use for it, and where
+    it does not answer."""
+    if store.kind == "sqlite" or not specs:
+        return list(specs)
+    if any(spec.target is None for spec in specs):
+        raise UsageError(
+            "a store is for regions that are processes, and the simulator has its own memory",
+            value=str(store),
+            hint="add --backend process, or leave --store away",
+        )
+    if any(spec.target is not None and spec.target.containers for spec in specs):
+        raise UsageError(
+            "regions in containers keep memory in files of their own",
+            value=str(store),
+            hint="--backend process takes a store; or leave --store away",
+        )
+    found = check_store(store)
+    return [
+        replace(s, target=replace(s.target, store=found)) for s in specs if s.target is not None
+    ]
 
 
 def with_toxiproxy(specs: Sequence[RunSpec], how: str, /) -> list[RunSpec]:

@@ -72,13 +72,14 @@ class Campaign:
     def finish(self, record: RunRecord) -> dict[str, Any]:
         """Writes `run.json`, which makes the run count."""
         folder = self.folder / record.id
-        entry = run_json(record)
+        entry, target = run_json(record), record.spec.target
         whole = {
             "format": FORMAT,
             "fingerprint": record.spec.fingerprint,
             "contract": record.spec.contract_raw,
             "contract_file": record.spec.contract_file or None,
             "run": entry,
+            "store": None if target is None else target.store.to_json(),
             "toxiproxy": "" if record.spec.target is None else record.spec.target.toxiproxy,
             "notes": [visible(record.mask.text(n), lines=True) for n in record.notes],
         }

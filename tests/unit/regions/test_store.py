@@ -8,26 +8,45 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
+from tests.live.postgres import Server, server
+from tests.require import need
 
+from chaoslab.regions.postgres import PostgresStore
 from chaoslab.regions.rows import Change, Refusal, Row
+from chaoslab.regions.schemas import Schema
 from chaoslab.regions.sqlite import SqliteStore
 from chaoslab.regions.store import Store
 
 Opened: TypeAlias = Callable[[], Store]
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(scope="module")
+def database() -> Iterator[Server]:
+    """Started only for those who ask for it."""
+    need("postgres")
+    with server() as made:
+        yield made
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opened]:
     """Opens the same store, as often as asked."""
     made: list[Store] = []
-
-    def one() -> Store:
-        made.append(SqliteStore(tmp_path / "region.db"))
-        return made[-1]
-
-    yield one
+    if request.param == "sqlite":
+        yield lambda: kept(made, SqliteStore(tmp_path / "region.db"))
+    else:
+        url = request.getfixturevalue("database").url
+        schema = Schema(url, "suite")
+        yield lambda: kept(made, PostgresStore(url, "eu", schema=schema.name))
+        assert schema.close() == ""
     for store in made:
         store.close()
+
+
+def kept(made: list[Store], store: Store) -> Store:
+    """To be closed at the end."""
+    made.append(store)
+    return store
 
 
 def change(id: str, value: Any = 1, **more: Any) -> Change:

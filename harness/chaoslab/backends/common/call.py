@@ -22,7 +22,8 @@ class Call:
     `duration_ms`. `steps` replaces `commit` for a group that is written item by item.
     `outside`: the service is beyond the region's link. `local`: it runs inside the process.
     `remote` replaces `commit`, and `remote_steps` `steps`, where the service is not in the lab and
-    answers in its own time;
+    answers in its own time; `unanswered`, where there is one, does what `remote` does so that the
+    service never learns of its own commit;
     `type_of` says whether such an answer is a success.
     """
 
@@ -35,6 +36,7 @@ class Call:
     abandon: Callable[[], None] = field(default=lambda: None)
     steps: Callable[[Caller], Iterator[Any]] | None = None
     remote: Callable[[Caller], Awaitable[Any]] | None = None
+    unanswered: Callable[[Caller], Awaitable[Any]] | None = None
     remote_steps: Callable[[Caller], AsyncIterator[Any]] | None = None
     result: Callable[[Any], Json] = field(default=lambda value: None)
     type_of: Callable[[Any], OpType] = field(default=lambda reply: "ok")

@@ -322,10 +322,20 @@ class Flight:
         if reply is not None:
             self._after_commit(reply)
 
+    def _to_be_lost(self) -> bool:
+        """Whether the answer will not reach the caller, though what it asks for is done."""
+        return not self._hub.nemesis.healed and any(
+            one.fault.phase == "after-commit" and one.fault.kind in ("silence", "reset")
+            for one in self.waiting
+        )
+
     async def _forward(self) -> None:
         """Asks a service that is not the lab's own, and reads its answer in full."""
         try:
-            reply = await asked(self.call, self._caller(), self._cut_off)
+            if self.call.unanswered is not None and self._to_be_lost():
+                reply = await self.call.unanswered(self._caller())
+            else:
+                reply = await asked(self.call, self._caller(), self._cut_off)
         except WorldError as error:
             self._reply(None, error)
             return

@@ -17,6 +17,7 @@ from chaoslab.links.client import Line, Links
 from chaoslab.links.servers import stand
 
 LAB: Final = "lab"
+STORE: Final = "store"
 Address: TypeAlias = tuple[str, int]
 
 
@@ -46,8 +47,13 @@ class Lines:
         line = self._lines[a, b] = await asyncio.to_thread(links.create, name, to)
         return line.host, line.port
 
+    def line(self, a: str, b: str, /) -> Line:
+        """The line itself, for whoever wants more of it than to cut it."""
+        return self._lines[a, b]
+
     async def cut(self, region: str, /) -> None:
-        """Cuts every line between a region and the others, both ways; never the lab's own."""
+        """Cuts every line between a region and the others, both ways; never the lab's own, nor that
+        to its store."""
         await self._each(region, Line.cut)
 
     async def mend(self, region: str, /) -> None:
@@ -56,7 +62,7 @@ class Lines:
 
     async def _each(self, region: str, what: Callable[[Line], None]) -> None:
         for ends, line in self._lines.items():
-            if region in ends and LAB not in ends:
+            if region in ends and not {LAB, STORE} & {*ends}:
                 await asyncio.to_thread(what, line)
 
     async def close(self) -> None:

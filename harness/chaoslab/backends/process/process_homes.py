@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import secrets
 import signal
 import sys
@@ -14,10 +13,12 @@ from pathlib import Path
 from typing import Final
 
 from chaoslab.backends.process.children import Child, reaped
+from chaoslab.backends.process.commits import OverToxiproxy, unanswered
 from chaoslab.backends.process.homes import Place
+from chaoslab.backends.process.lines import STORE, Lines
+from chaoslab.backends.process.stores import Files, Keep
 from chaoslab.core.errors import LabError
-from chaoslab.regions.rows import Row
-from chaoslab.regions.sqlite import SqliteStore
+from chaoslab.regions.rows import Change, Row
 from chaoslab.regions.wire import Asking
 
 _HOST: Final = "127.0.0.1"
@@ -26,13 +27,25 @@ _READY_S: Final = 20.0
 
 class ProcessHomes:
     """See the module and `homes.Homes`. `env` is what every command of the execution gets; it
-    names the execution, so that nothing of it can outlive the lab."""
+    names the execution, so that nothing of it can outlive the lab. `keep` is where the regions keep
+    memory, by default each in a file of its folder; it is closed with the homes. `lines`, where
+    they are given and lead through a server, also lead to the store."""
 
-    def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        env: Mapping[str, str],
+        *,
+        keep: Keep | None = None,
+        lines: Lines | None = None,
+    ) -> None:
         self._folder = folder
+        self._keep, self._lines = keep or Files(folder), lines
+        self._stores: dict[str, tuple[str, int]] = {}  # where regions find theirs
         self._token = secrets.token_hex(16)
         package = str(Path(__file__).resolve().parents[3])
         self._env = {**env, "PYTHONPATH": package, "CHAOSLAB_TOKEN": self._token}
+        self._env |= self._keep.environment()
         self._children: dict[str, Child] = {}
         self._places: dict[str, Place] = {}
         self._cut: set[str] = set()
@@ -51,8 +64,9 @@ class ProcessHomes:
             if not ready.done():
                 ready.set_result(json.loads(line))
 
-        argv = [sys.executable, "-S", "-m", "chaoslab.regions", "--name", region]
+        argv = [sys.executable, *self._keep.python(), "-m", "chaoslab.regions", "--name", region]
         argv += ["--data", str(self._data(region)), "--host", _HOST]
+        argv += self._keep.arguments(region, at=await self._store_of(region))
         if old is not None:
             argv += ["--port", str(old.port), "--peer-port", str(old.peer_port)]
         child = await Child.start(argv, self._env, self._folder, on_line=on_line)
@@ -77,6 +91,35 @@ class ProcessHomes:
         if region in self._cut:
             await self._tell(region, "sever")
         return place
+
+    async def _store_of(self, region: str) -> tuple[str, int] | None:
+        place, lines = self._keep.place, self._lines
+        if place is None or lines is None or not lines.how:
+            return None
+        if region not in self._stores:
+            self._stores[region] = await lines.between(region, STORE, place)
+        return self._stores[region]
+
+    @property
+    def loses_answers(self) -> bool:
+        """Whether there are lines to the stores, on which an answer can be lost."""
+        return bool(self._keep.place and self._lines is not None and self._lines.how)
+
+    async def unanswered(self, region: str, change: Change) -> Row:
+        """Has a region commit a change without ever learning of it; see `commits`."""
+        assert self._lines is not None
+        place = self._places[region]
+        swallowing = OverToxiproxy(self._lines.line(region, STORE))
+
+        async def committed() -> Row | None:
+            rows = await self.ledger(region, 0)
+            return next((row for row in rows if row.uid == change.uid), None)
+
+        asking = await Asking.at(place.host, place.port, self._token)
+        try:
+            return await unanswered(asking, change, swallowing, committed)
+        finally:
+            await asking.close()
 
     def _data(self, region: str) -> Path:
         return self._folder / region
@@ -122,14 +165,8 @@ class ProcessHomes:
 
     async def ledger(self, region: str, after: int, /) -> list[Row]:
         """See `Homes`."""
-        path = self._data(region) / "region.db"
-        if not os.path.exists(path):
-            return []
-        store = SqliteStore(path)
-        try:
-            return store.ledger(after)
-        finally:
-            store.close()
+        dead = region not in self._children
+        return await asyncio.to_thread(self._keep.ledger, region, after, dead=dead)
 
     async def close(self) -> None:
         """See `Homes`. What is in the folder goes with the folder."""
@@ -137,3 +174,4 @@ class ProcessHomes:
             child.close()
         self._children.clear()
         await reaped()
+        await asyncio.to_thread(self._keep.close)

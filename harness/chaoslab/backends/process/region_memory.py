@@ -41,7 +41,10 @@ class RegionMemory(SimMemory):
         async def put(caller: Caller) -> Version:
             return await self._regional.write(caller, "memory.write", write, fence)
 
-        return {"remote": put}
+        async def lost(caller: Caller) -> Version:
+            return await self._regional.write(caller, "memory.write", write, fence, unanswered=True)
+
+        return {"remote": put, "unanswered": lost if self._regional.unanswered else None}
 
     def _by_group(self, group: Sequence[Write], fence: int | None) -> dict[str, Any]:
         async def steps(caller: Caller) -> AsyncIterator[Version]:

@@ -11,7 +11,7 @@ read from the region's ledger later, as a referee would, and recorded then: no a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,7 +21,7 @@ from chaoslab.backends.common.hub import Joined, Promoted
 from chaoslab.backends.common.loop import Loop
 from chaoslab.backends.process.homes import Homes, Place
 from chaoslab.backends.process.lines import LAB, Lines
-from chaoslab.backends.process.speaking import Speaking
+from chaoslab.backends.process.speaking import Speaking, told
 from chaoslab.core.jsons import Json
 from chaoslab.history import Recorder
 from chaoslab.regions.rows import ANY, Change, Row
@@ -76,6 +76,8 @@ class Regional:
         self._homes, self._recorder, self._loop = homes, recorder, loop
         self._session_of, self._lag_ms = session_of, lag_ms
         self._speaking = Speaking(homes)
+        # How a region commits without learning of it, where its store is such that it can.
+        self.unanswered: Callable[[str, Change], Awaitable[Row]] | None = None
         self.copies = {name: View(leads=i == 0) for i, name in enumerate(names)}
         self.members = set(names)
         self.busy = 0
@@ -150,8 +152,10 @@ class Regional:
         *,
         item: int = -1,
         of: int = 0,
+        unanswered: bool = False,
     ) -> Version:
-        """One change, all of it or nothing."""
+        """One change, all of it or nothing; `unanswered`: so that the region never learns of its
+        own commit."""
         expires_ns = None if write.expires_ms is None else write.expires_ms * 1_000_000
         row = await self._change(
             caller,
@@ -164,6 +168,7 @@ class Regional:
             durability=write.durability,
             item=item,
             of=of,
+            unanswered=unanswered,
         )
         return row.version
 
@@ -171,7 +176,16 @@ class Regional:
         """Removes an item; erasing what is not there is fine."""
         await self._change(caller, "memory.erase", id=id, fence=fence, erased=True)
 
-    async def _change(self, caller: Caller, f: str, /, *, fence: int | None, **what: Any) -> Row:
+    async def _change(
+        self,
+        caller: Caller,
+        f: str,
+        /,
+        *,
+        fence: int | None,
+        unanswered: bool = False,
+        **what: Any,
+    ) -> Row:
         region = self.leader(caller.region)
         self._uids += 1
         change = Change(
@@ -189,7 +203,11 @@ class Regional:
             **what,
         )
         try:
-            row = Row.of_json(await self._speaking.ask(region, "write", change=change.json()))
+            if unanswered and self.unanswered is not None:
+                async with told(region):
+                    row = await self.unanswered(region, change)
+            else:
+                row = Row.of_json(await self._speaking.ask(region, "write", change=change.json()))
         except Indeterminate:
             self._later(partial(self._missed, region))
             raise

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+import asyncio
 from typing import Final
 
 from chaoslab.backends.api import ExecutionSpec
@@ -14,6 +13,7 @@ from chaoslab.backends.process.lines import Lines
 from chaoslab.backends.process.process_homes import ProcessHomes
 from chaoslab.backends.process.regional import Regional
 from chaoslab.backends.process.setting import Setting
+from chaoslab.backends.process.stores import keep_of
 from chaoslab.contract.target import Target
 
 _HOLE: Final = "{memory}"
@@ -34,27 +34,29 @@ async def started(hub: LiveHub, setting: Setting, home: Home, /) -> Regional:
     folder = home.path / _FOLDER
     folder.mkdir(exist_ok=True)
     regions = hub.spec.scenario.regions
+    lines = Lines(setting.target.toxiproxy, hub.run, seed=hub.spec.seed, folder=folder)
+    homes: Homes
+    if setting.target.containers:
+        from chaoslab.backends.docker.homes import ContainerHomes  # noqa: PLC0415
+
+        homes = ContainerHomes(home, folder, regions.names)
+    else:
+        keep = await asyncio.to_thread(keep_of, setting.target.store, hub.run, folder)
+        homes = ProcessHomes(folder, setting.plain_env(), keep=keep, lines=lines)
     regional = Regional(
-        _homes(setting, home, folder, regions.names),
+        homes,
         regions.names,
         hub.recorder,
         hub.loop,
-        lines=Lines(setting.target.toxiproxy, hub.run, seed=hub.spec.seed, folder=folder),
+        lines=lines,
         session_of=hub.leases.session_of,
         lag_ms=regions.lag_ms / setting.target.speed,
     )
+    if isinstance(homes, ProcessHomes) and homes.loses_answers:
+        regional.unanswered = homes.unanswered
     try:
         await regional.boot()
     except BaseException:
         await regional.close()
         raise
     return regional
-
-
-def _homes(setting: Setting, home: Home, folder: Path, names: Sequence[str]) -> Homes:
-    """Where they live: in processes of this machine, or in containers."""
-    if setting.target.containers:
-        from chaoslab.backends.docker.homes import ContainerHomes  # noqa: PLC0415
-
-        return ContainerHomes(home, folder, names)
-    return ProcessHomes(folder, setting.plain_env())

@@ -7,7 +7,8 @@ connection that ends while an answer is awaited is not.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 from chaoslab.backends.process.homes import Homes, Place
@@ -29,6 +30,23 @@ _REFUSALS: Final[dict[str, type[Refused]]] = {
 }
 
 
+@asynccontextmanager
+async def told(region: str, /) -> AsyncIterator[None]:
+    """What a region says, as one of the world's errors."""
+    try:
+        yield
+    except Refusal as refusal:
+        kind = _REFUSALS.get(refusal.code, Refused)
+        details = dict(refusal.details)
+        if isinstance(details.get("current"), list):
+            details["current"] = tuple(details["current"])
+        raise kind(refusal.words, **details) from None
+    except Unsure as unsure:
+        raise ServerError(str(unsure)) from None
+    except OSError:
+        raise ConnectionReset(f"region {region} hung up") from None
+
+
 class Speaking:
     """See the module. `places` is filled by whoever starts the regions."""
 
@@ -44,18 +62,8 @@ class Speaking:
             asking = await self._connected(region)
         except OSError:
             raise ConnectionRefused(f"region {region} does not listen") from None
-        try:
+        async with told(region):
             return await asking.ask(do, **given)
-        except Refusal as refusal:
-            kind = _REFUSALS.get(refusal.code, Refused)
-            details = dict(refusal.details)
-            if isinstance(details.get("current"), list):
-                details["current"] = tuple(details["current"])
-            raise kind(refusal.words, **details) from None
-        except Unsure as unsure:
-            raise ServerError(str(unsure)) from None
-        except OSError:
-            raise ConnectionReset(f"region {region} hung up") from None
 
     async def _connected(self, region: str) -> Asking:
         async with self._locks.setdefault(region, asyncio.Lock()):
