@@ -20,6 +20,7 @@ from chaoslab.contract import Contract
 from chaoslab.faults import Placed, Site, place
 from chaoslab.faults.plan import matches
 from chaoslab.history import View, read
+from chaoslab.run.expressible import expressible
 from chaoslab.run.model import RunRecord, RunSpec
 from chaoslab.run.plan import ASKING, calm, counted, execution_of, limits_in_force, vacuity
 from chaoslab.run.usage import usage
@@ -237,31 +238,9 @@ def leaked(control: View, view: View, /) -> str:
 
 
 def meaningless(spec: RunSpec, /) -> str:
-    """Why a scenario cannot be said on real processes at all; "" where it can.
-
-    Wasm tools run where the lab can reach into them, time cannot be made to jump, and the lab
-    cuts the links of regions only around its own memory.
-    """
-    scenario, target = spec.scenario, spec.target
-    assert target is not None
-    own_runner = target.ready == "ports"
-    places = {f.at for f in scenario.faults}
-    if any(p.startswith("wasm") for p in places) and not own_runner:
-        return "its fault strikes inside a Wasm guest, and this agent's guests are its own"
-    if len(scenario.regions.names) > 1 and not own_runner:
-        return "it needs two regions, and this agent's memory is its own"
-    if scenario.operator and not own_runner:
-        return "it needs an operator who releases a session, and the lab has no door to this one's"
-    if any(f.kind == "duplicate" for f in scenario.faults):
-        inside = [t.name for t in spec.contract.tools.values() if t.match.startswith("python ")]
-        if inside and len(inside) == len(spec.contract.tools):
-            return "nothing stands between the agent and its own functions that could double a call"
-    idle_ms = scenario.workload.idle_ms // target.speed
-    if idle_ms > target.timeout_ms:
-        return (
-            f"it waits {scenario.workload.idle_ms // 1000} s, and real time cannot be made to jump"
-        )
-    return ""
+    """Why a run's scenario cannot be said on real processes at all; "" where it can."""
+    assert spec.target is not None
+    return expressible(spec.scenario, spec.contract, spec.target)
 
 
 def unreachable(spec: RunSpec, placed: Sequence[Placed], sites: Sequence[Site], /) -> str:
