@@ -15,6 +15,7 @@ import asyncio
 import base64
 import json
 import os
+import selectors
 import signal
 import sys
 import time
@@ -138,20 +139,49 @@ def _read(answer: bytes) -> Any:
     return told["ok"]
 
 
+class RemoteLoop(asyncio.SelectorEventLoop):
+    """An event loop on the lab's time, so that a second of `asyncio.sleep` or `asyncio.timeout` is
+    the second that it is in the simulator. It runs as the wall does until it is told the speed."""
+
+    def __init__(self) -> None:
+        selector = selectors.DefaultSelector()
+        super().__init__(selector)
+        self._speed = 1
+        self._began = self._began_at = time.monotonic()
+        select = selector.select
+
+        def select_real(timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+            # The loop waits by its selector alone, which knows nothing but real seconds.
+            return select(timeout if timeout is None else timeout / self._speed)
+
+        selector.select = select_real  # type: ignore[method-assign]
+
+    def time(self) -> float:
+        """Seconds of the lab's time since some moment."""
+        return self._began_at + (time.monotonic() - self._began) * self._speed
+
+    def runs_at(self, speed: int, /) -> None:
+        """From now on, time runs so much faster."""
+        self._began_at, self._began = self.time(), time.monotonic()
+        self._speed = speed
+
+
 class RemoteClock:
     """The lab's clock, which may run faster than the wall's."""
 
     def __init__(self, now_ms: int, speed: int) -> None:
-        self._speed = speed
-        self._zero = time.monotonic() - now_ms / 1000 / speed
+        self._loop = asyncio.get_running_loop()
+        if isinstance(self._loop, RemoteLoop):
+            self._loop.runs_at(speed)
+        self._zero = self._loop.time() - now_ms / 1000
 
     def now_ms(self) -> int:
         """Milliseconds since the start of the execution."""
-        return int((time.monotonic() - self._zero) * 1000 * self._speed)
+        return int((self._loop.time() - self._zero) * 1000)
 
     async def sleep(self, ms: int, /) -> None:
         """Waits."""
-        await asyncio.sleep(ms / 1000 / self._speed)
+        await asyncio.sleep(ms / 1000)
 
 
 class RemoteModel:
@@ -471,7 +501,8 @@ def main(arguments: Sequence[str]) -> int:
     async def run() -> None:
         await Runner(source.create(), Link(address)).run()
 
-    asyncio.run(run())
+    with asyncio.Runner(loop_factory=RemoteLoop) as runner:
+        runner.run(run())
     return 0
 
 
