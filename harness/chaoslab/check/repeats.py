@@ -114,9 +114,7 @@ def _asked_for(contract: Contract, reply: Op) -> Iterator[OpKey]:
             yield name, marker_of(contract.tool(name), args)
 
 
-def _effects(
-    contract: Contract, one: Facts, two: Facts, excused: set[str]
-) -> Iterator[Difference]:
+def _effects(contract: Contract, one: Facts, two: Facts, excused: set[str]) -> Iterator[Difference]:
     first, second = counts_of(one, contract), counts_of(two, contract)
     unnamed: dict[str, list[OpKey]] = {}
     for key in {**first, **second}:

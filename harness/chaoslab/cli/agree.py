@@ -16,7 +16,8 @@ from chaoslab.report.agreement import show_agreement
 from chaoslab.report.files import write_text
 from chaoslab.report.outputs import write_outputs
 from chaoslab.report.page.agreement import agreement_html
-from chaoslab.run.agreeing import REPEATS, SEEDS, agree as carry_out, subjects_of
+from chaoslab.run.agreeing import REPEATS, SEEDS, subjects_of
+from chaoslab.run.agreeing import agree as carry_out
 from chaoslab.run.profiles import parse_time
 from chaoslab.run.store import Campaign, write_json
 from chaoslab.run.ways import WAYS, ways_of

@@ -26,7 +26,7 @@ from chaoslab.check.registry import judge
 from chaoslab.core.clock import monotonic_ms
 from chaoslab.core.errors import UsageError
 from chaoslab.history import View, read
-from chaoslab.run.agreement import broken_in, cell_of, compared, counts_of, exit_code, seen_in
+from chaoslab.run.agreement import cell_of, compared, counts_of, exit_code, seen_in
 from chaoslab.run.campaign import run_all
 from chaoslab.run.controls import planted_bugs, right_agents
 from chaoslab.run.model import RunSpec
@@ -138,7 +138,7 @@ def agree(
     further run is started."""
     began_ms = monotonic_ms()
     simulated = _simulated(subjects, workers, jobs=jobs, seeds=seeds, advance=advance)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "role": one.role,
             "agent": one.agent,
@@ -155,7 +155,7 @@ def agree(
         for one, row in zip(subjects, rows, strict=True):
             entry = told.get(one)
             shown = simulated[one]
-            if entry is not None and _by_schedule(entry, shown):
+            if entry is not None and one.planned and _by_schedule(entry, shown):
                 shown = simulated[one] = shown | over_schedules(one, workers)
                 row["sim"] = sorted(shown)
             row["cells"][way.name] = cell_of(entry, shown, planned=one.planned)

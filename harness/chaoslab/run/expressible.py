@@ -51,9 +51,7 @@ def _out_of_reach(scenario: Scenario) -> Iterator[str]:
     if len(scenario.regions.names) > 1:
         yield "it needs two regions, and this agent's memory is its own"
     if scenario.operator:
-        yield (
-            "it needs an operator who releases a session, and the lab has no door to this one's"
-        )
+        yield ("it needs an operator who releases a session, and the lab has no door to this one's")
 
 
 def _too_long(scenario: Scenario, limit_ms: int) -> Iterator[str]:
