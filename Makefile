@@ -1,5 +1,5 @@
 # Two commands do everything: `make chaos` (the main job) and `make test`.
-# Both make .venv by themselves; nothing else needs to be installed by hand.
+# All make .venv by themselves; nothing else needs to be installed by hand.
 .DEFAULT_GOAL := help
 .PHONY: help chaos chaos-real demo sweep stress selftest test check bench sample soak mutants wasm clean
 

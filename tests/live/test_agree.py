@@ -14,8 +14,8 @@ from chaoslab.run.store import Campaign
 from chaoslab.run.ways import way_named
 from chaoslab.run.workers import Workers
 
-NAMES = ("keys.lineage", "lineage.complete", "isolation.sessions")
-BUGS = ("key_lost_over_restart", "drops_begun_steps", "last_profile_instead_of_none")
+NAMES = ("keys.lineage", "lineage.complete", "lifecycle.quarantine")
+BUGS = ("key_lost_over_restart", "drops_begun_steps", "forgets_quarantine_over_restart")
 
 
 def agree(folder: Path, *arguments: str) -> int:
@@ -26,7 +26,7 @@ def agree(folder: Path, *arguments: str) -> int:
 def test_bugs_are_found_by_their_checks_and_nobody_else_is_accused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert agree(tmp_path, *BUGS, "delivery/slow-memory-for-one-session") == 0
+    assert agree(tmp_path, *BUGS, "delivery/crash-before-first-try") == 0
     told = capsys.readouterr().out
     assert "process: 4 subjects, 4 agrees." in told
     rows = json.loads((tmp_path / "table.json").read_text())["rows"]
@@ -42,7 +42,7 @@ def test_bugs_are_found_by_their_checks_and_nobody_else_is_accused(
 
 def test_an_agent_that_is_right_in_another_way_holds(tmp_path: Path) -> None:
     right = "fixtures/agents/right/stateless.py:make_agent"
-    one = Subject(role="right", agent=right, scenario="matrix/partial-write-error-1")
+    one = Subject(role="right", agent=right, scenario="matrix/crash-after-commit-unkeyed")
     done: list[str] = []
     workers = Workers()
     try:
