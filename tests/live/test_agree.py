@@ -20,7 +20,7 @@ BUGS = ("key_lost_over_restart", "drops_begun_steps", "forgets_quarantine_over_r
 
 def agree(folder: Path, *arguments: str) -> int:
     reports = ["--reports", str(folder / "out"), "--json", str(folder / "table.json")]
-    return main(["agree", *arguments, "--ways", "process", "--seeds", "2", "--jobs", "3", *reports])
+    return main(["agree", *arguments, "--ways", "process", "--seeds", "2", "--jobs", "4", *reports])
 
 
 def test_bugs_are_found_by_their_checks_and_nobody_else_is_accused(

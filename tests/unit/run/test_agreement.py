@@ -60,7 +60,7 @@ def test_a_way_agrees_or_says_why_not(one: Seen, planned: str, verdict: Verdict)
 
 
 def entry(**more: Any) -> dict[str, Any]:
-    plain = {
+    plain: dict[str, Any] = {
         "id": "r",
         "verdict": "valid",
         "vacuous": None,
