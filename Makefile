@@ -1,7 +1,7 @@
 # Two commands do everything: `make chaos` (the main job) and `make test`.
-# Both make .venv by themselves; nothing else needs to be installed by hand.
+# All make .venv by themselves; nothing else needs to be installed by hand.
 .DEFAULT_GOAL := help
-.PHONY: help chaos demo sweep stress selftest test check bench sample soak mutants wasm clean
+.PHONY: help chaos chaos-real demo sweep stress selftest test check bench sample soak mutants wasm clean
 
 VENV := .venv
 BIN  := $(VENV)/bin
@@ -15,6 +15,9 @@ $(VENV)/.ready: pyproject.toml .ci/venv .ci/constraints.txt
 
 chaos: $(VENV)/.ready ## the whole matrix on the reference agent, planted bugs included (RESUME=1 goes on)
 	@$(RUN) run matrix --planted $(if $(RESUME),--resume) $(ARGS)
+
+chaos-real: $(VENV)/.ready ## do real processes and parts say what the simulator says? (what is absent is said)
+	@$(RUN) agree $(ARGS)
 
 demo: $(VENV)/.ready ## an agent charges a card twice, and why
 	@$(RUN) demo

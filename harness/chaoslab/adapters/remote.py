@@ -17,7 +17,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -27,6 +26,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from chaoslab.adapters.loading import AgentSource
+from chaoslab.adapters.remote_clock import RemoteClock, RemoteLoop
 from chaoslab.contract import ToolContract, marker_of
 from chaoslab.core.jsons import Json
 from chaoslab.world import errors
@@ -136,22 +136,6 @@ def _read(answer: bytes) -> Any:
     if "error" in told:
         raise error_from(told["error"])
     return told["ok"]
-
-
-class RemoteClock:
-    """The lab's clock, which may run faster than the wall's."""
-
-    def __init__(self, now_ms: int, speed: int) -> None:
-        self._speed = speed
-        self._zero = time.monotonic() - now_ms / 1000 / speed
-
-    def now_ms(self) -> int:
-        """Milliseconds since the start of the execution."""
-        return int((time.monotonic() - self._zero) * 1000 * self._speed)
-
-    async def sleep(self, ms: int, /) -> None:
-        """Waits."""
-        await asyncio.sleep(ms / 1000 / self._speed)
 
 
 class RemoteModel:
@@ -471,7 +455,8 @@ def main(arguments: Sequence[str]) -> int:
     async def run() -> None:
         await Runner(source.create(), Link(address)).run()
 
-    asyncio.run(run())
+    with asyncio.Runner(loop_factory=RemoteLoop) as runner:
+        runner.run(run())
     return 0
 
 

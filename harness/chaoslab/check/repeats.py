@@ -8,6 +8,10 @@ other, since it tried less often. One key for one action may be another one each
 at random and kept, and nobody can give a foreign process its random numbers again. Of several keys
 that can not be said, so those must be the same, but for what may be done again anyway.
 
+Where a death finds the other tasks is a matter of timing, too. One that it found between its note
+of an action that cannot be recognised again and the answer to it ends as uncertain, if the agent is
+honest, and as completed in the repetition in which it was found elsewhere.
+
 >>> from chaoslab.contract import ToolContract
 >>> from chaoslab.history import Op, View
 >>> def run(key, ref):
@@ -26,10 +30,11 @@ that can not be said, so those must be the same, but for what may be done again 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from chaoslab.check.facts import Facts, OpKey, requests_behind
-from chaoslab.contract import Contract
+from chaoslab.check.facts import Facts, OpKey, requests_behind, rows_of
+from chaoslab.contract import Contract, marker_of
+from chaoslab.history import Op
 
 Row = tuple[str, str, str]  # what, tool, marker or task
 Difference = tuple[Row, set[str], set[str]]
@@ -56,18 +61,67 @@ def unlike(contract: Contract, one: Facts, two: Facts, /) -> Iterator[Difference
         again = contract.tool(key[0]).promise == "at-least-once"
         if not (again or keys <= others or others <= keys or kept):
             yield ("keys", *key), keys, others
-    yield from _effects(contract, one, two)
+    excused = _found_elsewhere(contract, one, two)
+    yield from _effects(contract, one, two, excused)
     for name in {**one.tasks, **two.tasks}:
-        ends = [f.tasks[name].status if name in f.tasks else "" for f in (one, two)]
-        if ends[0] != ends[1]:
+        ends = [_status(f, name) for f in (one, two)]
+        if ends[0] != ends[1] and name not in excused:
             yield ("outcome", "", name), {ends[0]}, {ends[1]}
 
 
-def _effects(contract: Contract, one: Facts, two: Facts) -> Iterator[Difference]:
+def _status(facts: Facts, name: str) -> str:
+    return facts.tasks[name].status if name in facts.tasks else ""
+
+
+def _found_elsewhere(contract: Contract, one: Facts, two: Facts) -> set[str]:
+    """The tasks that ended as completed in one execution, and as uncertain in the other, where a
+    death has left one of their actions in doubt."""
+    found = set()
+    doubtful = {id(facts): _in_doubt(contract, facts) for facts in (one, two)}
+    for name in one.tasks.keys() & two.tasks.keys():
+        for here, there in ((one, two), (two, one)):
+            ends = _status(here, name), _status(there, name)
+            if ends == ("uncertain", "completed") and name in doubtful[id(here)]:
+                found.add(name)
+    return found
+
+
+def _in_doubt(contract: Contract, facts: Facts) -> set[str]:
+    """The tasks of which an action without a key was asked for, noted or begun by a process that
+    died, and never answered: who is honest cannot say whether it has happened."""
+    killed = {op.process for op in facts.view.named("process.kill")}
+    begun: dict[OpKey, set[str]] = {}
+    for op in facts.view.named("model.complete"):
+        if op.type == "ok" and op.process in killed:
+            for key in _asked_for(contract, op):
+                begun.setdefault(key, set()).add(op.task)
+    for key, entry in facts.operations.items():
+        steps = (op for op in (*entry.intents, *entry.attempts) if op.process in killed)
+        begun.setdefault(key, set()).update(op.task for op in steps)
+        answers = (facts.view.completion(op.index) for op in entry.attempts)
+        if any(op is not None and op.type in ("ok", "fail") for op in answers):
+            del begun[key]
+    unkeyed = (tasks for (tool, _), tasks in begun.items() if not contract.tool(tool).keys)
+    return {task for tasks in unkeyed for task in tasks}
+
+
+def _asked_for(contract: Contract, reply: Op) -> Iterator[OpKey]:
+    """The actions that an answer of the model asks for."""
+    for call in rows_of(reply, "tool_calls"):
+        args = call.get("args") if isinstance(call, Mapping) else None
+        if isinstance(args, Mapping):
+            name = str(call.get("name", ""))
+            yield name, marker_of(contract.tool(name), args)
+
+
+def _effects(contract: Contract, one: Facts, two: Facts, excused: set[str]) -> Iterator[Difference]:
     first, second = counts_of(one, contract), counts_of(two, contract)
     unnamed: dict[str, list[OpKey]] = {}
     for key in {**first, **second}:
         tool = contract.tool(key[0])
+        tasks = one.tasks_of(key) | two.tasks_of(key)
+        if tasks and tasks <= excused and max(first.get(key, 0), second.get(key, 0)) <= 1:
+            continue
         if not tool.identity_fields or not key[1]:
             # The marker is the wording, which may hold a time or a number: compare how many.
             unnamed.setdefault(key[0], []).append(key)
@@ -89,7 +143,7 @@ def _alike(
     # Who ends as uncertain says that it may have happened or not: a request on its way when the
     # process died is either.
     tasks = {name for facts in (one, two) for key in keys for name in facts.tasks_of(key)}
-    ends = [f.tasks[n].status if n in f.tasks else "" for n in sorted(tasks) for f in (one, two)]
+    ends = [_status(f, n) for n in sorted(tasks) for f in (one, two)]
     return bool(ends) and set(ends) == {"uncertain"} and max(here, there) <= len(keys)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from chaoslab import __version__
-from chaoslab.cli import accept, commands, explore, merge, record, report, toxiproxy
+from chaoslab.cli import accept, agree, commands, explore, merge, record, report, toxiproxy
 from chaoslab.cli.init import PIPELINES, init
 from chaoslab.cli.options import (
     IN_PROCESS,
@@ -117,6 +117,9 @@ def _parser() -> argparse.ArgumentParser:
     selftest.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, help="runs at once")
     selftest.add_argument("--reports", type=Path, default=Path("reports"), help=REPORTS)
     selftest.set_defaults(command=commands.selftest)
+    agree.add_options(
+        verbs.add_parser("agree", help="does a real backend say what the simulator says?")
+    )
     replay = verbs.add_parser("replay", help="do a run again, bit for bit")
     replay.add_argument("run", type=Path, help="the folder of a run, such as reports/latest/<run>")
     replay.add_argument("--in-process", action="store_true", help=IN_PROCESS)

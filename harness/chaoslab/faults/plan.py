@@ -119,6 +119,13 @@ class Nemesis:
                     self._exact.setdefault(later, []).append(one)
         return found
 
+    def postpone(self, one: Placed, site: Site, /) -> None:
+        """A call was refused before the fault at its site could strike: it waits for the next try
+        of the same action. One that lasts for several tries waits there already."""
+        if one.fault.times == 1 and not self.healed:
+            again = replace(site, attempt=site.attempt + 1)
+            self._exact.setdefault(again, []).append(one)
+
     def left(self) -> list[tuple[int, tuple[Site, ...]]]:
         """The faults that have not met their call yet: their numbers, and where they wait."""
         exact: dict[int, list[Site]] = {}

@@ -20,6 +20,7 @@ from chaoslab.contract import Contract
 from chaoslab.faults import Placed, Site, place
 from chaoslab.faults.plan import matches
 from chaoslab.history import View, read
+from chaoslab.run.expressible import expressible
 from chaoslab.run.model import RunRecord, RunSpec
 from chaoslab.run.plan import ASKING, calm, counted, execution_of, limits_in_force, vacuity
 from chaoslab.run.usage import usage
@@ -27,6 +28,7 @@ from chaoslab.run.workers import Workers
 from chaoslab.scenario import Scenario
 
 _CHAINS_MAX: Final = 20
+_MACHINE_MS: Final = 1_000  # of real time, on a machine that is busy
 _WORST: Final = ("invalid", "unknown", "valid", "not-applicable")
 
 
@@ -41,7 +43,7 @@ def perform_live(spec: RunSpec, workers: Workers, folder: Path, record: RunRecor
     if not record.took(control, "the fault-free execution"):
         return
     record.control_digest = control["digest"]
-    contract = merged_contract(spec.contract, spec.workload)
+    contract = forgiving(spec)
     sites = [Site(**s) for s in control["sites"]]
     placed = place(spec.scenario.faults, sites, contract)
     record.faults = counted(placed, {})
@@ -85,7 +87,7 @@ def _strike(
     placed: tuple[Placed, ...],
     control: View,
 ) -> None:
-    contract, limits = merged_contract(spec.contract, spec.workload), limits_in_force(spec)
+    contract, limits = forgiving(spec), limits_in_force(spec)
     views: dict[str, View] = {}
     struck: list[Mapping[str, Any]] = []
     for number in range(spec.repeats + 1):
@@ -236,32 +238,20 @@ def leaked(control: View, view: View, /) -> str:
     return ""
 
 
-def meaningless(spec: RunSpec, /) -> str:
-    """Why a scenario cannot be said on real processes at all; "" where it can.
+def forgiving(spec: RunSpec, /) -> Contract:
+    """The contract in force. Where the lab's clock is faster than the wall's, what the machine
+    itself takes counts many times; nobody is accused of that."""
+    contract, target = merged_contract(spec.contract, spec.workload), spec.target
+    if target is None or target.speed == 1 or contract.capacity is None:
+        return contract
+    within_ms = contract.capacity.defer_within_ms + _MACHINE_MS * target.speed
+    return replace(contract, capacity=replace(contract.capacity, defer_within_ms=within_ms))
 
-    Wasm tools run where the lab can reach into them, time cannot be made to jump, and the lab
-    cuts the links of regions only around its own memory.
-    """
-    scenario, target = spec.scenario, spec.target
-    assert target is not None
-    own_runner = target.ready == "ports"
-    places = {f.at for f in scenario.faults}
-    if any(p.startswith("wasm") for p in places) and not own_runner:
-        return "its fault strikes inside a Wasm guest, and this agent's guests are its own"
-    if len(scenario.regions.names) > 1 and not own_runner:
-        return "it needs two regions, and this agent's memory is its own"
-    if scenario.operator and not own_runner:
-        return "it needs an operator who releases a session, and the lab has no door to this one's"
-    if any(f.kind == "duplicate" for f in scenario.faults):
-        inside = [t.name for t in spec.contract.tools.values() if t.match.startswith("python ")]
-        if inside and len(inside) == len(spec.contract.tools):
-            return "nothing stands between the agent and its own functions that could double a call"
-    idle_ms = scenario.workload.idle_ms // target.speed
-    if idle_ms > target.timeout_ms:
-        return (
-            f"it waits {scenario.workload.idle_ms // 1000} s, and real time cannot be made to jump"
-        )
-    return ""
+
+def meaningless(spec: RunSpec, /) -> str:
+    """Why a run's scenario cannot be said on real processes at all; "" where it can."""
+    assert spec.target is not None
+    return expressible(spec.scenario, spec.contract, spec.target)
 
 
 def unreachable(spec: RunSpec, placed: Sequence[Placed], sites: Sequence[Site], /) -> str:

@@ -457,6 +457,8 @@ class Flight:
             self._record(kind, {"error": error.code, **_details(error)}, self.index)
         for one in self._struck("after-reply"):
             self._hurt(one)
+        if self.waiting and error is not None and not isinstance(error, Indeterminate):
+            self._hub.missed(self.site, self.waiting)
         if not self.process.alive or self.future.done():
             return
         if error is None:

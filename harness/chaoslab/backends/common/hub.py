@@ -149,9 +149,11 @@ class Process:
 
 
 class Hub:
-    """See the module. `hangs_up`: whoever waits for an answer may leave, and is then not told."""
+    """See the module. `hangs_up`: whoever waits for an answer may leave, and is then not told.
+    `begin_ms`: tasks are handed out when all first processes are ready, or so late."""
 
     hangs_up = False
+    begin_ms = 5_000
 
     def __init__(self, spec: ExecutionSpec, writer: Writer, loop: Loop, cast: Cast) -> None:
         self.spec = spec
@@ -222,6 +224,10 @@ class Hub:
             marker=site.marker,
             attempt=site.attempt,
         )
+
+    def missed(self, site: Site, waiting: list[Placed]) -> None:
+        """Faults that were to strike a call which was refused before it came to their phase. In
+        the simulator that is what the schedule has decided."""
 
     # -- reachability
 

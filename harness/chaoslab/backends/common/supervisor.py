@@ -27,7 +27,6 @@ from chaoslab.world.errors import WorldError
 
 _AGAIN_MS = 1_000
 _BOOTS_MAX = 10
-_BEGIN_MS = 5_000
 
 
 class Supervisor(Failover):
@@ -61,7 +60,7 @@ class Supervisor(Failover):
             for slot in range(self._regions.processes):
                 self._expected += 1
                 self.start(region, slot, fresh=True)
-        self.hub.after(_BEGIN_MS, "~begin", self._begin)
+        self.hub.after(self.hub.begin_ms, "~begin", self._begin)
         for release in self.hub.spec.scenario.operator:
             name = f"~operator/{release.session}/{release.at_ms}"
             session = release.session

@@ -222,8 +222,12 @@ class _Execution:
     def _end(self) -> ExecutionEnd:
         hub, broke = self.hub, self.broke
         if not self.spec.placed and not broke:
+            # Where other tasks have ended, the lab hears of ends, and this one is the agent's own.
+            ended = any(work.outcome is not None for work in self.supervisor.work.values())
             for work in self.supervisor.work.values():
                 if work.outcome is None:
+                    if ended and not work.raised and work.task.id not in self.setting.unended:
+                        continue
                     said = work.raised or f"it had no outcome within {self.target.timeout_ms} ms"
                     seen = self.setting.unended.get(work.task.id, "")
                     more = f" ({seen})" if seen else ""

@@ -28,14 +28,23 @@ class LiveHub(Hub):
     ) -> None:
         # Nothing is drawn: what the simulator decides by a choice, here really happens.
         super().__init__(replace(spec, choices={}), writer, loop, cast)
+        assert spec.target is not None
+        # An interpreter takes its time on a busy machine, and a race of which only one side has
+        # begun is none.
+        self.begin_ms = spec.target.ready_ms * spec.target.speed
         self.live = loop
         self.run = run
         self.children: dict[str, list[Child]] = {}
         self.regional: Regional | None = None  # where regions are processes of their own
 
     def travel_ns(self, base_ns: int, name: str) -> tuple[int, int]:
-        """Messages travel by themselves."""
-        return 0, 0
+        """Messages travel by themselves; a copy of memory is as far behind as the scenario says."""
+        return base_ns if name.startswith("replicate/") else 0, 0
+
+    def missed(self, site: Site, waiting: list[Placed]) -> None:
+        """Here nobody has decided who comes first, so what lost a race meets the next try."""
+        for one in waiting:
+            self.nemesis.postpone(one, site)
 
     # -- regions
 

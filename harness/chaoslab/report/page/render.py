@@ -52,7 +52,7 @@ def page_html(context: Mapping[str, Any], /) -> str:
         assert _CHUNK_NAME.fullmatch(name), name
     # Our own files alone are written as they are.
     own = {"style": Markup(style), "script": Markup(script)}  # noqa: S704
-    return _environment().get_template("page.html").render(**context, **own, policy=policy)
+    return environment().get_template("page.html").render(**context, **own, policy=policy)
 
 
 @cache
@@ -88,7 +88,8 @@ def _read(path: Path) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Where templates come from; all that they write is escaped and made visible."""
     environment = Environment(
         loader=FileSystemLoader(_HERE / "templates", encoding="utf-8"),
         autoescape=True,
