@@ -17,7 +17,7 @@ chaos: $(VENV)/.ready ## the whole matrix on the reference agent, planted bugs i
 	@$(RUN) run matrix --planted $(if $(RESUME),--resume) $(ARGS)
 
 chaos-real: $(VENV)/.ready ## do real processes and parts say what the simulator says? (what is absent is said)
-	@$(RUN) agree $(ARGS)
+	@$(BIN)/python -m tests.live.postgres --or-without $(RUN) agree $(ARGS)
 
 demo: $(VENV)/.ready ## an agent charges a card twice, and why
 	@$(RUN) demo

@@ -4,6 +4,8 @@ As a command it lends its server to another one, which finds it in `CHAOSLAB_POS
 
     python -m tests.live.postgres chaoslab run matrix --backend process --store postgresql
 
+With `--or-without` before it, the command is run also where no server can be started.
+
 The server ends with whoever started it, however that one ends. A shell on the other side of a pipe
 sees to it, and not the kernel's signal at a parent's death: for that the parent is the thread which
 started the child, and a test may start a server again from a thread of a pool.
@@ -30,6 +32,7 @@ from pathlib import Path
 from chaoslab.cli.parts import part, postgres_program
 
 VARIABLE = "CHAOSLAB_POSTGRES"
+WITHOUT = "--or-without"
 _READY_S = 60.0
 _GUARD = """
 read -r _
@@ -199,8 +202,14 @@ def _end_with_the_main_thread() -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Runs a command beside a server; its exit code."""
-    if not argv or missing():
-        sys.stderr.write((missing() or "usage: python -m tests.live.postgres COMMAND …") + "\n")
+    words = missing()
+    if words and argv[:1] == [WITHOUT] and argv[1:]:
+        sys.stderr.write(f"no PostgreSQL is lent: {words}\n")
+        return subprocess.call(argv[1:])
+    argv = argv[1:] if argv[:1] == [WITHOUT] else argv
+    if not argv or words:
+        usage = f"usage: python -m tests.live.postgres [{WITHOUT}] COMMAND …"
+        sys.stderr.write((words if argv else usage) + "\n")
         return 2
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(130))

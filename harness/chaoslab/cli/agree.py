@@ -52,7 +52,9 @@ def add_options(parser: argparse.ArgumentParser, /) -> None:
         help=f"on real processes: how often the faults are repeated (default: {REPEATS})",
     )
     parser.add_argument(
-        "--full", action="store_true", help="right agents in all their scenarios, not every third"
+        "--full",
+        action="store_true",
+        help="right agents in all their scenarios, and all of them on every way",
     )
     parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, help="runs at once")
     parser.add_argument(
@@ -84,6 +86,7 @@ def agree(arguments: argparse.Namespace, console: Console) -> int:
                 seeds=arguments.seeds,
                 repeats=arguments.repeats,
                 until_ms=until_ms,
+                full=arguments.full,
                 advance=advance,
             )
     finally:

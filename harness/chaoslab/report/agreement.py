@@ -22,6 +22,7 @@ from chaoslab.run.agreement import VERDICTS, WORDS
 _STYLES: Final = {
     "agrees": "green",
     "not-applicable": "dim",
+    "left-out": "dim",
     "idle": "yellow",
     "not-run": "yellow",
     "differs": "bold red",

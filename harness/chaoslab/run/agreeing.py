@@ -26,7 +26,7 @@ from chaoslab.check.registry import judge
 from chaoslab.core.clock import monotonic_ms
 from chaoslab.core.errors import UsageError
 from chaoslab.history import View, read
-from chaoslab.run.agreement import cell_of, compared, counts_of, exit_code, seen_in
+from chaoslab.run.agreement import LEFT_OUT, cell_of, compared, counts_of, exit_code, seen_in
 from chaoslab.run.campaign import run_all
 from chaoslab.run.controls import planted_bugs, right_agents
 from chaoslab.run.model import RunSpec
@@ -34,7 +34,7 @@ from chaoslab.run.perform import perform
 from chaoslab.run.plan import limits_in_force
 from chaoslab.run.select import REFERENCE, scenario_files, specs_of
 from chaoslab.run.store import FORMAT, Campaign, write_json
-from chaoslab.run.ways import Way
+from chaoslab.run.ways import Way, strikes_memory_or_regions
 from chaoslab.run.workers import Workers
 from chaoslab.scenario import load_scenario
 
@@ -73,11 +73,20 @@ class Subject:
         family, _, name = self.scenario.partition("/")
         return frozenset((self.role, self.short, self.agent, self.scenario, family, name))
 
+    def on(self, way: Way, /) -> bool:
+        """Whether a way has anything of its own to show of it."""
+        return not way.narrow or strikes_memory_or_regions(load_scenario(self.path))
+
+    @property
+    def path(self) -> Path:
+        """The file of its scenario."""
+        [path] = scenario_files([self.scenario])
+        return path
+
     def specs(self, seeds: Sequence[int], /) -> list[RunSpec]:
         """Its runs in the simulator."""
-        [path] = scenario_files([self.scenario])
-        scenario = load_scenario(path)
-        return specs_of(path, scenario, self.agent, seeds=seeds, planted_for=self.planned)
+        scenario = load_scenario(self.path)
+        return specs_of(self.path, scenario, self.agent, seeds=seeds, planted_for=self.planned)
 
 
 def subjects_of(names: Sequence[str], /, *, full: bool = False) -> list[Subject]:
@@ -131,11 +140,12 @@ def agree(
     seeds: int = SEEDS,
     repeats: int = REPEATS,
     until_ms: int | None = None,
+    full: bool = False,
     advance: Advance,
 ) -> dict[str, Any]:
     """The agreement of all subjects over all ways, which also stands in `agreement.json` of the
     campaign. `advance(what, n)` is told of every `n` runs that were done; after `until_ms` no
-    further run is started."""
+    further run is started. `full`: also what a way has nothing of its own to show of."""
     began_ms = monotonic_ms()
     simulated = _simulated(subjects, workers, jobs=jobs, seeds=seeds, advance=advance)
     rows: list[dict[str, Any]] = [
@@ -151,8 +161,13 @@ def agree(
         for one in subjects
     ]
     for way in ways:
-        told = _on_way(way, subjects, campaign, workers, jobs, repeats, until_ms, advance)
+        taken = [one for one in subjects if full or one.on(way)]
+        told = _on_way(way, taken, campaign, workers, jobs, repeats, until_ms, advance)
+        advance(f"{way.name}: left out", len(subjects) - len(taken))
         for one, row in zip(subjects, rows, strict=True):
+            if one not in taken:
+                row["cells"][way.name] = dict(LEFT_OUT)
+                continue
             entry = told.get(one)
             shown = simulated[one]
             if entry is not None and one.planned and _by_schedule(entry, shown):

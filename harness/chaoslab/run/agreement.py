@@ -18,13 +18,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-Verdict = Literal["agrees", "differs", "could-not-run", "idle", "not-applicable", "not-run"]
+Verdict = Literal[
+    "agrees", "differs", "could-not-run", "idle", "not-applicable", "not-run", "left-out"
+]
 VERDICTS: Final[Sequence[Verdict]] = (
     "differs",
     "could-not-run",
     "idle",
     "not-run",
     "not-applicable",
+    "left-out",
     "agrees",
 )
 WORDS: Final[Mapping[str, str]] = {
@@ -32,6 +35,7 @@ WORDS: Final[Mapping[str, str]] = {
     "could-not-run": "could not run",
     "not-run": "not run",
     "not-applicable": "not applicable",
+    "left-out": "left out",
 }
 
 
@@ -97,6 +101,14 @@ def seen_in(entry: Mapping[str, Any], sim: frozenset[str], /) -> Seen:
 def broken_in(entries: Iterable[Mapping[str, Any]], /) -> frozenset[str]:
     """The checks that any of some runs broke."""
     return frozenset(v["check"] for entry in entries for v in entry["violations"])
+
+
+LEFT_OUT: Final[Mapping[str, Any]] = {
+    "verdict": "left-out",
+    "why": "it strikes neither memory nor a region, which is all that is different there",
+    "checks": [],
+    "run": None,
+}
 
 
 def cell_of(

@@ -13,7 +13,9 @@ from chaoslab.core.errors import UsageError
 from chaoslab.faults import Fault, Nemesis, Placed, Site
 from chaoslab.report.agreement import answer, reasons_of
 from chaoslab.report.page.agreement import agreement_html
+from chaoslab.run.agreeing import subjects_of
 from chaoslab.run.agreement import (
+    LEFT_OUT,
     Seen,
     Verdict,
     cell_of,
@@ -193,6 +195,15 @@ def test_a_way_whose_part_is_absent_is_told_and_refused_where_it_was_asked_for(
     assert [way.name for way in found] == ["process"] and absent == {"docker": "no daemon answers"}
     with pytest.raises(UsageError, match="no daemon answers"):
         ways_of(["process", "docker"])
+
+
+def test_a_way_that_changes_only_regions_takes_only_what_strikes_there() -> None:
+    [zombie] = subjects_of(["zombie_without_fence"])
+    [charge] = subjects_of(["double_charge"])
+    for way in WAYS:
+        assert zombie.on(way)
+        assert charge.on(way) is not way.narrow
+    assert exit_code([{"cells": {"process": {"verdict": "agrees"}, "docker": dict(LEFT_OUT)}}]) == 0
 
 
 def test_a_way_changes_the_target_and_asks_functions_when_it_is_taken() -> None:

@@ -13,6 +13,7 @@ from chaoslab.report.page.render import environment, hash_of, style_text
 _LOOKS: Final = {
     "agrees": "ok",
     "not-applicable": "none",
+    "left-out": "none",
     "idle": "warn",
     "not-run": "warn",
     "differs": "bad",
