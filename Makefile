@@ -45,12 +45,13 @@ bench: $(VENV)/.ready ## the numbers of this machine, as ratios
 	@$(BIN)/python tests/bench/checkers.py
 	@$(BIN)/python -m tests.bench.report
 	@$(BIN)/python -m tests.bench.toxiproxy
+	@$(BIN)/python -m tests.live.postgres --or-without $(BIN)/python -m tests.bench.backends
 	@$(BIN)/python -m tests.bench.power --jobs 2 --minutes 10 $(ARGS)
 
 sample: $(VENV)/.ready ## the committed sample of a report, and its pictures where there is a browser
 	@$(BIN)/python -m tests.bench.sample
 
-soak: $(VENV)/.ready ## 200 runs in a row on real processes: is anything left? (ARGS=1000: so many)
+soak: $(VENV)/.ready ## 200 runs in a row on real processes: is anything left? (ARGS="200 regions", ARGS="50 docker": of them)
 	@$(BIN)/python tests/live/soak.py $(ARGS)
 
 $(VENV)/.mutants: $(VENV)/.ready tests/mutants/requirements.txt
