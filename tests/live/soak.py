@@ -1,8 +1,8 @@
 """Many runs in a row on real processes, and what they leave: `make soak`.
 
 Each run is an execution without faults and one with a fault: of `commands` the agent is killed
-after a commit; of `regions` a whole region is killed under the reference agent, with Toxiproxy in every
-line; of `docker` the same with regions in containers. Before and after, and every 20 runs,
+after a commit; of `regions` a whole region is killed under the reference agent, with Toxiproxy in
+every line; of `docker` the same with regions in containers. Before and after, and every 20 runs,
 everything is counted that could leak: processes, open descriptors and memory of the lab and of its
 worker, listening ports, entries of the folder for temporary files, containers and networks. The
 first 20 runs are the lab's to grow in; after that a number that has grown is a leak.
