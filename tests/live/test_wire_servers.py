@@ -260,6 +260,8 @@ def command(*words: str) -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.PIPE,
         env=ENV,
         text=True,
+        # Also where whoever started the tests ignores it, as a shell does in the background.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
         try:
             yield process
