@@ -44,6 +44,7 @@ REPEATS: Final = 3
 FILE: Final = "agreement.json"
 _SHARE: Final = 3  # of its scenarios, a right agent meets every third
 _SCHEDULES: Final = 8
+_WIDE_MS: Final = 120
 _BATCH: Final = 8
 
 Advance = Callable[[str, int], None]
@@ -268,12 +269,16 @@ def over_schedules(subject: Subject, workers: Workers, /) -> frozenset[str]:
     That is what a repetition on real processes is."""
     first, *others = subject.specs(range(subject.seeds[0], subject.seeds[0] + _SCHEDULES))
     drawn = [trial.choices for trial in workers.trials(others, whole=True)]
+    wide = replace(first.scenario.schedule, jitter_ms=_WIDE_MS)
+    slow = replace(first, scenario=replace(first.scenario, schedule=wide))
     views = []
     with tempfile.TemporaryDirectory(prefix="chaoslab-") as scratch:
         for number, choices in enumerate((None, *drawn)):
             folder = Path(scratch) / str(number)
             folder.mkdir()
-            record = perform(replace(first, choices=choices), workers, folder)
+            # Every other one is slower by seconds, as a machine may be: a clock tells it.
+            one = slow if number % 2 else first
+            record = perform(replace(one, choices=choices), workers, folder)
             if record.broke or record.control_violations:
                 return frozenset()
             views.append(View(read(folder / "fault.jsonl").ops))

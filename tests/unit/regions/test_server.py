@@ -143,7 +143,21 @@ def test_a_quorum_is_on_every_member_when_it_answers(tmp_path: Path) -> None:
             for name in ("west", "north"):
                 assert (await made.ask(name, "read", id="a"))["value"] == 1
             await made.write("east", "b")
-            assert await made.ask("west", "read", id="b") is None
+            for id in ("late", "b"):  # nobody waits for these
+                assert await made.ask("west", "read", id=id) is None
+
+    asyncio.run(play())
+
+
+def test_what_a_quorum_overtook_arrives_later(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with lab(tmp_path, "east", "west", lag_ms=400) as made:
+            await made.write("east", "late")
+            await made.write("east", "a", durability="quorum")
+            await made.write("east", "b")
+            for id in ("late", "b"):
+                await until(reads(made, "west", id, 1))
+            assert (await made.ask("east", "state"))["acked"] == {"west": 3}
 
     asyncio.run(play())
 

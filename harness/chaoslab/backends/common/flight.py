@@ -106,9 +106,7 @@ class Flight:
         if not self.process.alive:
             await hub.loop.create_future()  # never: nothing of a dead process goes on
         deadline_ns = hub.loop.now_ns + self.call.deadline_ms * MS
-        self._timer = hub.loop.schedule(
-            deadline_ns, 15, self.name + "/deadline", self.late, self.process
-        )
+        self._timer = hub.deadline(deadline_ns, self.name + "/deadline", self.late, self.process)
         if send:
             owner = self.process if self.call.local else None
             travel, tie = hub.travel_ns(self.call.base_ms * MS, self.name + "/out")

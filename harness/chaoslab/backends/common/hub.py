@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeAlias
 from chaoslab.backends.api import ExecutionSpec
 from chaoslab.backends.common.choices import Choices
 from chaoslab.backends.common.inputs import Inputs
-from chaoslab.backends.common.loop import Loop
+from chaoslab.backends.common.loop import Event, Loop
 from chaoslab.core.jsons import Json
 from chaoslab.faults import Nemesis, Placed, Site
 from chaoslab.history import Recorder, Writer
@@ -228,6 +228,12 @@ class Hub:
     def missed(self, site: Site, waiting: list[Placed]) -> None:
         """Faults that were to strike a call which was refused before it came to their phase. In
         the simulator that is what the schedule has decided."""
+
+    def deadline(
+        self, when_ns: int, name: str, late: Callable[[], None], process: Process
+    ) -> Event:
+        """Ends the waiting of a process at a time; after all else that is due then."""
+        return self.loop.schedule(when_ns, 15, name, late, process)
 
     # -- reachability
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Final
 
 from chaoslab.backends.common.loop import CURRENT, Event, Incarnation
 from chaoslab.core.clock import monotonic_ns
+
+_STALL_REAL_NS: Final = 20_000_000
 
 
 class LiveLoop:
@@ -26,6 +28,7 @@ class LiveLoop:
         self._made = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._shut = False
+        self.stood_still_ns = 0  # how much too late the running event is, where that is a stall
 
     @property
     def now_ns(self) -> int:
@@ -46,15 +49,17 @@ class LiveLoop:
     ) -> Event:
         """An event of the lab; see `Loop.schedule`."""
         event = Event(action, owner)
-        self.asyncio.call_later(self.real_s(when_ns - self.now_ns), self._fire, event)
+        self.asyncio.call_later(self.real_s(when_ns - self.now_ns), self._fire, event, when_ns)
         return event
 
-    def _fire(self, event: Event) -> None:
+    def _fire(self, event: Event, when_ns: int | None) -> None:
         owner = event.owner
+        stood_ns = 0 if when_ns is None else self.now_ns - when_ns
+        self.stood_still_ns = stood_ns if stood_ns > _STALL_REAL_NS * self.speed else 0
         if self._shut or event.cancelled or (owner is not None and not owner.alive):
             return
         if owner is not None and owner.parked is not None:
-            owner.parked.append(asyncio.Handle(self._fire, (event,), self.asyncio))
+            owner.parked.append(asyncio.Handle(self._fire, (event, None), self.asyncio))
             return
         try:
             event.action()
