@@ -164,7 +164,8 @@ def agree(
     for way in ways:
         taken = [one for one in subjects if full or one.on(way)]
         told = _on_way(way, taken, campaign, workers, jobs, repeats, until_ms, advance)
-        advance(f"{way.name}: left out", len(subjects) - len(taken))
+        if left := len(subjects) - len(taken):
+            advance(f"{way.name}: left out", left)
         for one, row in zip(subjects, rows, strict=True):
             if one not in taken:
                 row["cells"][way.name] = dict(LEFT_OUT)
